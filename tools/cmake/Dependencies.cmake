@@ -1,0 +1,22 @@
+# Order matters. The Torch wheel bundles protobuf 3.13 and fmt 12 headers, so everything of Debian's
+# is found first and Torch's include folder is searched last (-idirafter).
+find_package(Threads REQUIRED)
+find_package(absl REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(OpenCV REQUIRED COMPONENTS core imgproc imgcodecs)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+if(NOT CONCERTINA_CORE_ONLY)
+  find_package(Protobuf REQUIRED)
+  find_package(gRPC CONFIG REQUIRED)
+  find_package(prometheus-cpp CONFIG REQUIRED)
+  find_package(CLI11 REQUIRED)
+  pkg_check_modules(EDIT REQUIRED IMPORTED_TARGET libedit)
+endif()
+if(CONCERTINA_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+
+include(FindLibTorch)
