@@ -1,0 +1,80 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "models/bundle/model.h"
+#include "server/engine/clock.h"
+#include "server/engine/events.h"
+#include "server/engine/observer.h"
+#include "server/engine/requests.h"
+
+namespace concertina {
+
+struct EngineOptions {
+  int64_t pool_bytes = int64_t{1} << 30;
+  int32_t max_sessions = 1024;
+  int32_t max_queued_turns = 256;
+  int32_t max_batch = 64;            // turns decoding together
+  int32_t max_tokens_default = 512;  // of one answer
+  int32_t max_tokens_limit = 16384;
+  int32_t prefill_slice_rows = 256;  // prompt rows of one layer between two decode steps
+  int32_t threads = 2;
+  std::string default_policy = "concertina";
+  Budget default_budget{.unit = Budget::Unit::kRatio, .ratio = 0.2};
+  EntryType default_entry_type = EntryType::kBf16;
+};
+
+// Owns sessions, pool and model on one thread of its own. Every method is thread-safe and returns at
+// once; `done` and sinks are called on the engine thread and must not block. Errors carry a reason or a
+// field (errors.h).
+class Engine {
+ public:
+  template <typename T>
+  using Done = std::function<void(absl::StatusOr<T>)>;
+
+  static absl::StatusOr<std::unique_ptr<Engine>> Start(EngineOptions options,
+                                                       std::shared_ptr<const Model> model,
+                                                       std::shared_ptr<EngineObserver> observer,
+                                                       std::shared_ptr<const Clock> clock);
+  // Cancels what runs and joins the thread.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  void OpenSession(OpenSessionParams params, Done<SessionInfo> done);
+  void GetSession(std::string session_id, Done<SessionInfo> done);
+  // Sessions with id > after, ordered, at most `limit`.
+  void ListSessions(std::string after, int32_t limit, Done<std::vector<SessionInfo>> done);
+  void UpdateBudget(std::string session_id, Budget budget, Done<SessionInfo> done);
+  // True if it existed. A turn in flight is cancelled first.
+  void CloseSession(std::string session_id, Done<bool> done);
+
+  // Takes up a turn. The returned handle cancels it; the sink's OnFinished is called exactly once.
+  class Handle {
+   public:
+    virtual ~Handle() = default;
+    // Thread-safe, idempotent. `status` is what OnFinished receives (CANCELLED, DEADLINE_EXCEEDED).
+    virtual void Cancel(absl::Status status) = 0;
+  };
+  std::shared_ptr<Handle> Generate(GenerateParams params, std::shared_ptr<TurnSink> sink);
+  std::shared_ptr<Handle> Score(ScoreParams params, Done<ScoreResult> done);
+
+  // No new sessions or turns (UNAVAILABLE, DRAINING). Returns true once nothing runs, false at the timeout.
+  bool Drain(std::chrono::milliseconds timeout);
+
+  EngineGauges gauges() const;
+  const Model& model() const;
+  const EngineOptions& options() const;
+
+ private:
+  class Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace concertina
