@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cache/entry_layout.h"
+#include "cache/page_account.h"
+
+namespace concertina {
+
+// The entries of one (session, layer, KV head): a list of pages, filled without gaps. Slots are
+// numbered 0..entries-1 across the pages. Evicting moves the last entry into the hole, so that a
+// page is free as soon as the count allows; slot order and birth order therefore differ after
+// evictions.
+//
+// Between BeginLive and EndLive the head also keeps S in f32 and the birth order of its slots;
+// outside, the metadata in the pages is all there is. Owned by the engine thread. Pages go back
+// through ReleaseAll.
+class HeadCache {
+ public:
+  explicit HeadCache(const EntryLayout* layout) : layout_(layout) {}
+
+  int32_t entries() const { return entries_; }
+  int64_t pages() const { return static_cast<int64_t>(ids_.size()); }
+  int64_t used_bytes() const { return pages() * layout_->page_bytes(); }
+  const uint8_t* const* page_pointers() const { return bases_.data(); }
+
+  // Pages lacking for `entries` entries in all.
+  int64_t PagesMissingFor(int64_t entries) const;
+  void AddPage(PageId id, uint8_t* address);
+
+  // Appends an entry to the next slot. REQUIRES: its page was added; not live.
+  void Append(const float* k, const float* v, EntryMeta meta);
+
+  EntryMeta Meta(int32_t slot) const;
+  void LoadKey(int32_t slot, float* k) const;
+  void LoadValue(int32_t slot, float* v) const;
+  void StoreKey(int32_t slot, const float* k);
+
+  // Slots by ascending birth. A copy; the live order when there is one.
+  std::vector<int32_t> SlotsInBirthOrder() const;
+
+  // How many entries the last fold left here (the fixed-point eviction of `elastic` counts from
+  // it).
+  int32_t entries_at_fold() const { return entries_at_fold_; }
+  void MarkFold() { entries_at_fold_ = entries_; }
+
+  void ReleaseAll(PageAccount* account);
+
+  // --- while decoding ---
+  bool live() const { return live_; }
+  void BeginLive();                                                 // idempotent
+  void EndLive();                                                   // idempotent; packs S
+  void AppendLive(const float* k, const float* v, uint32_t birth);  // S = 0, mass 1
+  float* live_scores() { return scores_.data(); }                   // by slot
+  // Copies S in birth order.
+  void ScoresInBirthOrder(std::vector<float>* out) const;
+  // Removes the index-th entry in birth order and gives surplus pages back.
+  void RemoveInBirthOrder(int32_t index, PageAccount* account);
+  uint32_t NewestBirth() const;  // REQUIRES: live, not empty
+
+ private:
+  uint8_t* Page(int32_t slot) const { return bases_[slot / layout_->entries_per_page()]; }
+  uint8_t* KeyAt(int32_t slot) const;
+  uint8_t* ValueAt(int32_t slot) const;
+  uint8_t* MetaAt(int32_t slot) const;
+  void SetMeta(int32_t slot, EntryMeta meta);
+  void MoveEntry(int32_t from, int32_t to);
+  void ReleaseSurplus(PageAccount* account);
+
+  const EntryLayout* layout_;
+  int32_t entries_ = 0;
+  int32_t entries_at_fold_ = 0;
+  bool live_ = false;
+  std::vector<PageId> ids_;
+  std::vector<uint8_t*> bases_;
+  std::vector<float> scores_;   // live: S by slot
+  std::vector<int32_t> order_;  // live: slots by ascending birth
+};
+
+}  // namespace concertina

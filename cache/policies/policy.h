@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cache/merge.h"
+
+namespace concertina {
+
+// What happens to a session that would pass the trained context.
+enum class OnContextEnd { kRebase, kRefuse };
+
+struct PolicyOptions {
+  MergeMode merge = MergeMode::kMean;  // elastic
+  bool pure_sink = false;              // elastic: first and last accept no merges
+  std::optional<double> slope_r;  // concertina: deepest layer's share over the first's; 1 is even
+};
+
+// All entries of one layer at a fold, in birth order; strides are `capacity` entries per KV head.
+struct LayerView {
+  int32_t kv_heads = 0;
+  int32_t head_dim = 0;
+  int32_t entries = 0;  // per head
+  int64_t capacity = 0;
+  int64_t seen_after = 0;           // tokens seen once the prompt is in: cnt = seen_after - birth
+  const float* v = nullptr;         // [kv_heads][capacity][head_dim]
+  const float* score = nullptr;     // [kv_heads][capacity], S
+  const uint32_t* birth = nullptr;  // [kv_heads][capacity]
+
+  std::span<const float> Scores(int32_t head) const {
+    return {score + head * capacity, static_cast<size_t>(entries)};
+  }
+};
+
+// kept[h]: ascending indices of the entries KV head h keeps. Heads may differ in which, not (yet)
+// in how many.
+using Selection = std::vector<std::vector<int32_t>>;
+
+// One head at a decode step, after the new entry was appended.
+struct DecodeView {
+  std::span<const float> scores;  // S, in birth order; the last is the entry just appended
+  int32_t cap = 0;                // entries the head may keep, >= 2 and < scores.size()
+  int32_t anchors_at_fold = 0;    // entries the head had after the last fold
+};
+
+// Decides what a session keeps. Stateless, immutable and thread-safe: every answer is a pure
+// function of its arguments, and the session's cache does the storing. Public methods check the
+// contract, so that every policy is held to it; a new policy overrides the protected ones and adds
+// a line to the registry.
+class Policy {
+ public:
+  virtual ~Policy() = default;
+
+  virtual std::string_view name() const = 0;
+  // True: budgets do not make this policy drop anything (a byte budget still refuses what does not
+  // fit).
+  virtual bool keeps_everything() const { return false; }
+  // Whether attention must report column sums and decode the attention paid.
+  virtual bool needs_scores() const { return true; }
+  // Deepest layer's share over the first layer's (LayerShares).
+  virtual double slope_r() const { return 1.0; }
+  virtual OnContextEnd default_on_context_end() const { return OnContextEnd::kRefuse; }
+
+  // Chooses KeptCount(keep) entries of every head; the first and the newest are always among them.
+  Selection Select(const LayerView& layer, int32_t keep) const;
+
+  // The kept entries' K, V and mass (mass nullptr in `head` is not allowed).
+  virtual MergedHead Merge(const HeadEntries& head, std::span<const int32_t> kept) const;
+
+  // Index, in birth order, of the entry to delete: never the first, never the newest.
+  // REQUIRES: scores.size() >= 3.
+  int32_t Victim(const DecodeView& head) const;
+
+ protected:
+  virtual Selection DoSelect(const LayerView& layer, int32_t keep) const = 0;
+  virtual int32_t DoVictim(const DecodeView& head) const = 0;
+};
+
+// NOT_FOUND for a name not in PolicyNames(), INVALID_ARGUMENT for options out of range.
+absl::StatusOr<std::shared_ptr<const Policy>> MakePolicy(std::string_view name,
+                                                         const PolicyOptions& options = {});
+
+// Registered names, in the order to list them: the default policy first.
+std::span<const std::string_view> PolicyNames();
+
+}  // namespace concertina

@@ -1,0 +1,183 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cache/budget.h"
+#include "cache/entry_layout.h"
+#include "cache/fold_report.h"
+#include "cache/head_cache.h"
+#include "cache/layer_prompt.h"
+#include "cache/page_account.h"
+#include "cache/policies/policy.h"
+#include "cache/position_map.h"
+
+namespace concertina {
+
+// Rotates one key (head_dim floats, in place) on by `delta` positions; delta may be negative.
+using RotateFn = std::function<void(float* key, int64_t delta)>;
+
+// One conversation's elastic cache: K and V of every layer and KV head, held at the session's
+// budget.
+//
+// A turn, as the engine drives it:
+//   RebaseFor(tokens)                                 only when the context would not fit
+//   BeginPrefill(tokens)
+//   for every layer, in order: LoadLayer, [attention], FoldLayer
+//   CommitPrefill
+//   BeginDecode
+//   for every token: for every layer { AppendToken, [attention adds to LiveScores], EvictLayer },
+//   CommitToken EndDecode
+// After CommitPrefill, and after every CommitToken, each layer is within its share and the session
+// within its budget. Positions are absolute: see next_position().
+//
+// Owned by the engine thread; the pool must outlive it. Calls out of order are answered
+// FAILED_PRECONDITION where a status is returned and end the process where not.
+class SessionCache {
+ public:
+  // REQUIRES: ValidateBudget(budget).ok(), the shape positive, the pool's pages at least one entry
+  // large.
+  SessionCache(PagePool* pool, CacheShape shape, EntryType type,
+               std::shared_ptr<const Policy> policy, Budget budget, OnContextEnd on_context_end);
+  ~SessionCache();  // gives every page and the reservation back
+  SessionCache(const SessionCache&) = delete;
+  SessionCache& operator=(const SessionCache&) = delete;
+
+  const Policy& policy() const { return *policy_; }
+  const EntryLayout& layout() const { return layout_; }
+  CacheShape shape() const { return shape_; }
+
+  // Tokens the conversation has had, kept or not.
+  int64_t seen() const { return seen_; }
+  // Position of the next token: seen() until a rebase. Later tokens follow one by one.
+  int64_t next_position() const { return positions_.Of(seen_); }
+
+  int32_t EntriesIn(int layer, int head) const { return Head(layer, head).entries(); }
+  int64_t live_entries() const;  // all layers and heads
+  int64_t used_bytes() const { return account_.used_bytes(); }
+  int64_t payload_bytes() const { return live_entries() * layout_.entry_payload_bytes(); }
+  // Original tokens the live entries stand for, summed over layers and heads.
+  int64_t mass_represented() const;
+
+  // --- budget and reservation ---
+  const Budget& budget() const { return budget_; }
+  // INVALID_ARGUMENT, with nothing changed, for a budget that is not valid. Applies from the next
+  // fold or decode step on, both ways; entries that are gone do not come back.
+  absl::Status SetBudget(Budget budget);
+  // What the budget comes to for the entries held now.
+  EffectiveBudget effective_budget() const;
+  // An upper bound of used_bytes() at any moment until `more_tokens` more tokens were seen, under
+  // the present budget.
+  int64_t UsedBytesBound(int64_t more_tokens) const;
+  // Sets the session's whole reservation (PageAccount::Reserve). 0, the initial state: pay as you
+  // go.
+  absl::Status Reserve(int64_t bytes) { return account_.Reserve(bytes); }
+  int64_t reserved_bytes() const { return account_.reserved_bytes(); }
+
+  // --- prefill of new tokens, layer by layer, in order ---
+  // Computes every layer's share. Starting again before the first FoldLayer is allowed (a cancelled
+  // turn). INVALID_ARGUMENT: tokens < 1. FAILED_PRECONDITION: not intact, or a policy that drops
+  // nothing cannot hold the tokens in a byte budget.
+  absl::Status BeginPrefill(int32_t tokens);
+  // Entries per head the workspace must hold for this prefill: the largest layer's old plus the new
+  // ones.
+  int32_t PrefillEntries() const;
+  // Entries a layer holds per head before this prefill; the prompt's first key in its LayerPrompt.
+  int32_t OldEntries(int layer) const { return Head(layer, 0).entries(); }
+  // Fills the workspace for a layer: see LayerPrompt. REQUIRES: prompt->capacity >=
+  // PrefillEntries().
+  void LoadLayer(int layer, LayerPrompt* prompt) const;
+  // Selects, merges and stores the kept entries; the layer's old pages are freed before new ones
+  // are taken. RESOURCE_EXHAUSTED when pages lack: the layer is then lost, call Clear().
+  absl::StatusOr<FoldReport> FoldLayer(int layer, const LayerPrompt& prompt);
+  // seen += tokens. REQUIRES: every layer was folded.
+  void CommitPrefill();
+  // False from the first FoldLayer to CommitPrefill. A prefill given up in between leaves layers
+  // that have seen different tokens: Clear() and rebuild from the transcript.
+  bool intact() const { return intact_; }
+  // Frees every page and forgets everything but policy, budget and reservation.
+  void Clear();
+
+  // --- decode ---
+  // Unpacks S into f32 and orders the entries by birth. Idempotent.
+  void BeginDecode();
+  bool decoding() const { return decoding_; }
+  // Appends the token's entry to every KV head of a layer; k and v: [kv_heads][head_dim], k rotated
+  // at next_position(). All heads or none: RESOURCE_EXHAUSTED when pages lack, FAILED_PRECONDITION
+  // when a policy that drops nothing has reached its byte budget; then call AbandonToken().
+  absl::Status AppendToken(int layer, const float* k, const float* v);
+  // For the decode kernel: page addresses (EntriesIn() entries, by slot) and S by slot, to which it
+  // adds the attention just paid. Valid until the layer is appended to, evicted from or folded.
+  const uint8_t* const* PagePointers(int layer, int head) const {
+    return Head(layer, head).page_pointers();
+  }
+  float* LiveScores(int layer, int head) { return Head(layer, head).live_scores(); }
+  // Evicts until the layer is within its share at seen() + 1; returns how many entries went.
+  int64_t EvictLayer(int layer);
+  // seen += 1. REQUIRES: every layer was appended to.
+  void CommitToken();
+  // Takes back the entries of a token that could not be finished.
+  void AbandonToken();
+  // Packs S again. Idempotent; BeginPrefill does it too.
+  void EndDecode();
+
+  // --- positions ---
+  OnContextEnd on_context_end() const { return on_context_end_; }
+  bool FitsContext(int64_t more_tokens, int64_t max_positions) const {
+    return more_tokens <= max_positions && next_position() <= max_positions - more_tokens;
+  }
+  // Makes room for `more_tokens` below max_positions (algorithm: PositionMap) and re-rotates every
+  // key once. Nothing to do when they fit. FAILED_PRECONDITION "CONTEXT_EXHAUSTED ...", with
+  // nothing changed, when the session refuses or no map makes them fit.
+  absl::Status RebaseFor(int64_t more_tokens, int64_t max_positions, const RotateFn& rotate);
+  // Position of a live entry or a token to come.
+  int64_t PositionOf(int64_t birth) const { return positions_.Of(birth); }
+
+  // One head's storage, for tests and snapshots.
+  const HeadCache& Head(int layer, int head) const {
+    return heads_[static_cast<size_t>(layer) * shape_.kv_heads + head];
+  }
+
+ private:
+  HeadCache& Head(int layer, int head) {
+    return heads_[static_cast<size_t>(layer) * shape_.kv_heads + head];
+  }
+  std::vector<int32_t> Holds(int32_t more) const;
+  EffectiveBudget Resolve(int64_t seen, std::span<const int32_t> holds) const;
+  // Resolves the budget for the fold or step about to begin and fixes the bytes it may use
+  // meanwhile.
+  void BeginStep(int64_t seen, int32_t more);
+  // The layer's share, lowered where its pages would take a byte budget past its cap half way
+  // through.
+  int32_t ShareWithinBytes(int layer) const;
+  absl::Status CheckByteCap(int64_t extra_pages) const;
+  absl::Status StoreKept(int layer, const LayerPrompt& prompt, const Selection& kept);
+  void ReleaseLayer(int layer);
+  std::vector<uint32_t> LiveBirths() const;
+  void RotateKeys(const PositionMap& next, const RotateFn& rotate);
+
+  CacheShape shape_;
+  EntryLayout layout_;
+  std::shared_ptr<const Policy> policy_;
+  Budget budget_;
+  OnContextEnd on_context_end_;
+  PageAccount account_;
+  std::vector<HeadCache> heads_;  // [layer][head]
+  PositionMap positions_;
+  int64_t seen_ = 0;
+
+  EffectiveBudget step_;        // shares of the fold or decode step under way
+  int64_t step_bytes_max_ = 0;  // bytes it may use meanwhile (byte budgets)
+  int32_t prefill_tokens_ = 0;  // 0: no prefill under way
+  int next_layer_ = 0;          // layer to fold or to append to next
+  bool intact_ = true;
+  bool decoding_ = false;
+  bool step_open_ = false;  // a decode step has appended to some layer
+  std::vector<float> scratch_;
+};
+
+}  // namespace concertina
