@@ -94,6 +94,10 @@ class SaxAdapter {
 
 absl::Status ParseStrictJson(std::string_view text, const JsonLimits& limits,
                              JsonVisitor& visitor) {
+  // The library takes a zero byte for the end of the text and would ignore what follows.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    return absl::InvalidArgumentError(absl::StrCat("faulty JSON near byte ", zero));
+  }
   SaxAdapter adapter(limits, visitor);
   try {
     const bool done = Json::sax_parse(text.begin(), text.end(), &adapter);
