@@ -1,0 +1,88 @@
+#include "cache/page_pool.h"
+
+#include <sys/mman.h>
+
+#include <limits>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "cache/check.h"
+
+namespace concertina {
+
+absl::StatusOr<std::unique_ptr<PagePool>> PagePool::Create(int64_t capacity_bytes,
+                                                           int64_t page_bytes) {
+  if (page_bytes < 1 || capacity_bytes < page_bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a pool of ", capacity_bytes, " bytes holds no page of ", page_bytes));
+  }
+  const int64_t pages = capacity_bytes / page_bytes;
+  if (pages > std::numeric_limits<PageId>::max()) {
+    return absl::InvalidArgumentError(absl::StrCat("a pool of ", pages, " pages is too large"));
+  }
+  // Not backed by memory until a page is used, and not counted against overcommit: the capacity is
+  // a cap.
+  void* base = mmap(nullptr, static_cast<size_t>(pages * page_bytes), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cannot map ", pages * page_bytes, " bytes for the page pool"));
+  }
+  return std::unique_ptr<PagePool>(new PagePool(static_cast<uint8_t*>(base), pages, page_bytes));
+}
+
+PagePool::PagePool(uint8_t* base, int64_t capacity_pages, int64_t page_bytes)
+    : base_(base),
+      capacity_pages_(capacity_pages),
+      page_bytes_(page_bytes),
+      out_(static_cast<size_t>((capacity_pages + 63) / 64)) {}
+
+PagePool::~PagePool() { munmap(base_, static_cast<size_t>(capacity_bytes())); }
+
+bool PagePool::Allocate(int64_t pages, std::vector<PageId>* out) {
+  CONCERTINA_CHECK(pages >= 0, "a negative number of pages");
+  if (pages > capacity_pages_ - used_pages_) {
+    return false;
+  }
+  for (int64_t i = 0; i < pages; ++i) {
+    PageId page;
+    if (!free_.empty()) {
+      page = free_.back();
+      free_.pop_back();
+    } else {
+      page = static_cast<PageId>(untouched_++);
+    }
+    out_[page / 64] |= uint64_t{1} << (page % 64);
+    out->push_back(page);
+  }
+  used_pages_ += pages;
+  return true;
+}
+
+void PagePool::Free(std::span<const PageId> pages) {
+  for (const PageId page : pages) {
+    CONCERTINA_CHECK(page < untouched_, "a page that was never given out is freed");
+    uint64_t& word = out_[page / 64];
+    const uint64_t bit = uint64_t{1} << (page % 64);
+    CONCERTINA_CHECK((word & bit) != 0, "a page is freed twice");
+    word &= ~bit;
+    free_.push_back(page);
+    --used_pages_;
+  }
+}
+
+bool PagePool::Reserve(int64_t bytes) {
+  CONCERTINA_CHECK(bytes >= 0, "a negative reservation");
+  if (bytes > capacity_bytes() - reserved_bytes_) {
+    return false;
+  }
+  reserved_bytes_ += bytes;
+  return true;
+}
+
+void PagePool::Unreserve(int64_t bytes) {
+  CONCERTINA_CHECK(bytes >= 0 && bytes <= reserved_bytes_, "more is unreserved than was reserved");
+  reserved_bytes_ -= bytes;
+}
+
+}  // namespace concertina

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "cache/policies/policy.h"
+
+// Makers of the built-in policies, one per file; the registry lists them.
+
+namespace concertina {
+
+using PolicyMaker = absl::StatusOr<std::shared_ptr<const Policy>> (*)(const PolicyOptions&);
+
+absl::StatusOr<std::shared_ptr<const Policy>> MakeConcertina(const PolicyOptions& options);
+absl::StatusOr<std::shared_ptr<const Policy>> MakeElastic(const PolicyOptions& options);
+absl::StatusOr<std::shared_ptr<const Policy>> MakeFull(const PolicyOptions& options);
+
+}  // namespace concertina

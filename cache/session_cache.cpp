@@ -1,0 +1,142 @@
+#include "cache/session_cache.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cache/check.h"
+
+namespace concertina {
+
+SessionCache::SessionCache(PagePool* pool, CacheShape shape, EntryType type,
+                           std::shared_ptr<const Policy> policy, Budget budget,
+                           OnContextEnd on_context_end)
+    : shape_(shape),
+      layout_(shape, type, pool->page_bytes()),
+      policy_(std::move(policy)),
+      budget_(budget),
+      on_context_end_(on_context_end),
+      account_(pool) {
+  CONCERTINA_CHECK(shape.layers >= 1 && shape.kv_heads >= 1, "a cache needs layers and heads");
+  CONCERTINA_CHECK(ValidateBudget(budget).ok(), "a cache is opened with an invalid budget");
+  heads_.assign(static_cast<size_t>(shape.layers) * shape.kv_heads, HeadCache(&layout_));
+}
+
+SessionCache::~SessionCache() { Clear(); }
+
+void SessionCache::Clear() {
+  for (int layer = 0; layer < shape_.layers; ++layer) {
+    ReleaseLayer(layer);
+  }
+  positions_ = PositionMap();
+  seen_ = 0;
+  prefill_tokens_ = 0;
+  next_layer_ = 0;
+  intact_ = true;
+  decoding_ = false;
+  step_open_ = false;
+}
+
+void SessionCache::ReleaseLayer(int layer) {
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    Head(layer, head).ReleaseAll(&account_);
+  }
+}
+
+int64_t SessionCache::live_entries() const {
+  int64_t entries = 0;
+  for (const HeadCache& head : heads_) {
+    entries += head.entries();
+  }
+  return entries;
+}
+
+int64_t SessionCache::mass_represented() const {
+  int64_t mass = 0;
+  for (const HeadCache& head : heads_) {
+    for (int32_t slot = 0; slot < head.entries(); ++slot) {
+      mass += head.Meta(slot).mass;
+    }
+  }
+  return mass;
+}
+
+absl::Status SessionCache::SetBudget(Budget budget) {
+  absl::Status valid = ValidateBudget(budget);
+  if (valid.ok()) {
+    budget_ = budget;
+  }
+  return valid;
+}
+
+std::vector<int32_t> SessionCache::Holds(int32_t more) const {
+  std::vector<int32_t> holds(static_cast<size_t>(shape_.layers));
+  for (int layer = 0; layer < shape_.layers; ++layer) {
+    holds[layer] = EntriesIn(layer, 0) + more;
+  }
+  return holds;
+}
+
+EffectiveBudget SessionCache::Resolve(int64_t seen, std::span<const int32_t> holds) const {
+  // A policy that drops nothing is granted everything; BeginPrefill and AppendToken hold it to byte
+  // budgets.
+  const Budget budget = policy_->keeps_everything() ? Budget::Ratio(1.0) : budget_;
+  return ResolveBudget(budget, seen, policy_->slope_r(), holds, layout_, shape_);
+}
+
+EffectiveBudget SessionCache::effective_budget() const { return Resolve(seen_, Holds(0)); }
+
+void SessionCache::BeginStep(int64_t seen, int32_t more) {
+  step_ = Resolve(seen, Holds(more));
+  step_bytes_max_ = std::max({budget_.bytes - AppendHeadroomBytes(layout_, shape_),
+                              step_.bytes_used_at_shares, used_bytes()});
+}
+
+int32_t SessionCache::ShareWithinBytes(int layer) const {
+  const int32_t share = step_.shares[layer];
+  if (budget_.unit != Budget::Unit::kBytes || policy_->keeps_everything()) {
+    return share;
+  }
+  // Layers change their shares one after another. Where one that grows comes before one that
+  // shrinks, the mixture could pass the cap by a page or two; the growing layer then gives way.
+  int64_t layer_bytes = 0;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    layer_bytes += Head(layer, head).used_bytes();
+  }
+  const int64_t left = step_bytes_max_ - (used_bytes() - layer_bytes);
+  const int64_t pages = left / (shape_.kv_heads * layout_.page_bytes());
+  const int64_t fits = std::max<int64_t>(2, pages * layout_.entries_per_page());
+  return static_cast<int32_t>(std::min<int64_t>(share, fits));
+}
+
+absl::Status SessionCache::CheckByteCap(int64_t extra_pages) const {
+  if (!policy_->keeps_everything() || budget_.unit != Budget::Unit::kBytes) {
+    return absl::OkStatus();
+  }
+  const int64_t needed = used_bytes() + extra_pages * layout_.page_bytes();
+  if (needed <= budget_.bytes) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("BUDGET_EXHAUSTED policy ", std::string(policy_->name()),
+                   " drops nothing and needs ", needed, " bytes of a budget of ", budget_.bytes));
+}
+
+int64_t SessionCache::UsedBytesBound(int64_t more_tokens) const {
+  const auto more = static_cast<int32_t>(std::clamp<int64_t>(more_tokens, 0, INT32_MAX / 2));
+  const EffectiveBudget last = Resolve(seen_ + more, Holds(more));
+  // Totals only grow on the way there. Every layer may end in a partly filled page, and hold one
+  // entry more than its share while layers change over; one layer at a time appends before it
+  // evicts.
+  const int64_t per_head = last.entries_total / shape_.kv_heads;
+  const int64_t pages = per_head / layout_.entries_per_page() + shape_.layers + 1;
+  const int64_t headroom = AppendHeadroomBytes(layout_, shape_);
+  int64_t bound = pages * shape_.kv_heads * layout_.page_bytes();
+  if (budget_.unit == Budget::Unit::kBytes && !policy_->keeps_everything()) {
+    bound = std::min(bound, std::max(budget_.bytes, last.bytes_used_at_shares + headroom));
+  }
+  return std::max(bound, used_bytes() + headroom);
+}
+
+}  // namespace concertina

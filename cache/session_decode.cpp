@@ -1,0 +1,98 @@
+#include "absl/strings/str_cat.h"
+#include "cache/check.h"
+#include "cache/session_cache.h"
+
+// Decode: every layer appends the token's entry, pays attention and evicts down to its share.
+
+namespace concertina {
+
+void SessionCache::BeginDecode() {
+  CONCERTINA_CHECK(intact_, "decode begins on a cache that must be rebuilt");
+  prefill_tokens_ = 0;  // a prefill that was given up before its first fold
+  for (HeadCache& head : heads_) {
+    head.BeginLive();
+  }
+  decoding_ = true;
+}
+
+absl::Status SessionCache::AppendToken(int layer, const float* k, const float* v) {
+  if (!decoding_ || layer != next_layer_ || layer >= shape_.layers) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("layer ", layer, " is not the next to append to"));
+  }
+  if (!step_open_) {
+    BeginStep(seen_ + 1, 1);
+    step_open_ = true;
+  }
+  int64_t missing = 0;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    missing += Head(layer, head).PagesMissingFor(EntriesIn(layer, head) + 1);
+  }
+  if (absl::Status fits = CheckByteCap(missing); !fits.ok()) {
+    return fits;
+  }
+  std::vector<PageId> pages;
+  if (absl::Status taken = account_.Take(missing, &pages); !taken.ok()) {
+    return taken;
+  }
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    HeadCache& cache = Head(layer, head);
+    if (cache.PagesMissingFor(cache.entries() + 1) > 0) {
+      cache.AddPage(pages.back(), account_.pool()->Data(pages.back()));
+      pages.pop_back();
+    }
+    const int64_t at = static_cast<int64_t>(head) * shape_.head_dim;
+    cache.AppendLive(k + at, v + at, static_cast<uint32_t>(seen_));
+  }
+  ++next_layer_;
+  return absl::OkStatus();
+}
+
+int64_t SessionCache::EvictLayer(int layer) {
+  CONCERTINA_CHECK(step_open_ && layer < next_layer_, "eviction before the layer's append");
+  const int32_t cap = ShareWithinBytes(layer);
+  int64_t evicted = 0;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    HeadCache& cache = Head(layer, head);
+    while (cache.entries() > cap) {
+      cache.ScoresInBirthOrder(&scratch_);
+      const int32_t victim = policy_->Victim(
+          {.scores = scratch_, .cap = cap, .anchors_at_fold = cache.entries_at_fold()});
+      cache.RemoveInBirthOrder(victim, &account_);
+      ++evicted;
+    }
+  }
+  return evicted;
+}
+
+void SessionCache::CommitToken() {
+  CONCERTINA_CHECK(step_open_ && next_layer_ == shape_.layers,
+                   "a token is committed before every layer has its entry");
+  ++seen_;
+  step_open_ = false;
+  next_layer_ = 0;
+}
+
+void SessionCache::AbandonToken() {
+  for (HeadCache& head : heads_) {
+    // Never evicted within its own step, the token's entry is still the newest.
+    if (step_open_ && head.entries() > 0 && head.NewestBirth() == seen_) {
+      head.RemoveInBirthOrder(head.entries() - 1, &account_);
+    }
+  }
+  step_open_ = false;
+  next_layer_ = 0;
+}
+
+void SessionCache::EndDecode() {
+  CONCERTINA_CHECK(!step_open_, "decode ends inside a step");
+  if (!decoding_) {
+    return;
+  }
+  for (HeadCache& head : heads_) {
+    head.EndLive();
+  }
+  decoding_ = false;
+}
+
+}  // namespace concertina

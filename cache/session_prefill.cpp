@@ -1,0 +1,181 @@
+#include <algorithm>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "cache/check.h"
+#include "cache/session_cache.h"
+
+// A turn's prompt: layer by layer, the entries kept so far and the prompt's are folded to the
+// layer's share.
+
+namespace concertina {
+namespace {
+
+constexpr int64_t kTokensMax =
+    std::numeric_limits<int32_t>::max() / 2;  // per session: births are 32 bits
+
+LayerView ViewOf(const LayerPrompt& prompt, CacheShape shape, int64_t seen_after) {
+  return {.kv_heads = shape.kv_heads,
+          .head_dim = shape.head_dim,
+          .entries = prompt.entries(),
+          .capacity = prompt.capacity,
+          .seen_after = seen_after,
+          .v = prompt.v,
+          .score = prompt.score,
+          .birth = prompt.birth};
+}
+
+void AddAttention(const LayerView& view, const Selection& kept, FoldReport* report) {
+  for (int32_t head = 0; head < view.kv_heads; ++head) {
+    const std::span<const float> scores = view.Scores(head);
+    for (const float score : scores) {
+      report->score_before += static_cast<double>(score);
+    }
+    for (const int32_t index : kept[head]) {
+      report->score_kept += static_cast<double>(scores[index]);
+    }
+  }
+  if (report->score_before > 0) {
+    report->mass_kept = std::clamp(report->score_kept / report->score_before, 0.0, 1.0);
+  }
+}
+
+}  // namespace
+
+absl::Status SessionCache::BeginPrefill(int32_t tokens) {
+  if (tokens < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("a prefill of ", tokens, " tokens"));
+  }
+  if (!intact_) {
+    return absl::FailedPreconditionError("the cache lost part of a prefill and must be rebuilt");
+  }
+  if (seen_ + tokens > kTokensMax) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("CONTEXT_EXHAUSTED a session ends after ", kTokensMax, " tokens"));
+  }
+  CONCERTINA_CHECK(!step_open_, "a prefill begins inside a decode step");
+  EndDecode();
+  int64_t extra_pages = 0;
+  for (const HeadCache& head : heads_) {
+    extra_pages += head.PagesMissingFor(head.entries() + tokens);
+  }
+  if (absl::Status fits = CheckByteCap(extra_pages); !fits.ok()) {
+    return fits;
+  }
+  BeginStep(seen_ + tokens, tokens);
+  prefill_tokens_ = tokens;
+  next_layer_ = 0;
+  return absl::OkStatus();
+}
+
+int32_t SessionCache::PrefillEntries() const {
+  int32_t most = 0;
+  for (int layer = 0; layer < shape_.layers; ++layer) {
+    most = std::max(most, OldEntries(layer));
+  }
+  return most + prefill_tokens_;
+}
+
+void SessionCache::LoadLayer(int layer, LayerPrompt* prompt) const {
+  CONCERTINA_CHECK(prefill_tokens_ > 0 && layer >= next_layer_, "the layer has been folded");
+  const int32_t old_entries = OldEntries(layer);
+  const int32_t entries = old_entries + prefill_tokens_;
+  CONCERTINA_CHECK(prompt->capacity >= entries, "the prefill workspace is too small");
+  prompt->old_entries = old_entries;
+  prompt->new_entries = prefill_tokens_;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    const HeadCache& cache = Head(layer, head);
+    CONCERTINA_CHECK(cache.entries() == old_entries, "heads of a layer differ in entries");
+    const int64_t row = head * prompt->capacity;
+    float* score = prompt->score + row;
+    uint32_t* birth = prompt->birth + row;
+    uint16_t* mass = prompt->mass + row;
+    int32_t i = 0;
+    for (const int32_t slot : cache.SlotsInBirthOrder()) {
+      const EntryMeta meta = cache.Meta(slot);
+      cache.LoadKey(slot, prompt->k + (row + i) * shape_.head_dim);
+      cache.LoadValue(slot, prompt->v + (row + i) * shape_.head_dim);
+      score[i] = UnpackScore(meta.score);
+      birth[i] = meta.birth;
+      mass[i] = meta.mass;
+      ++i;
+    }
+    for (; i < entries; ++i) {
+      score[i] = 0.0F;
+      birth[i] = static_cast<uint32_t>(seen_ + i - old_entries);
+      mass[i] = 1;
+    }
+  }
+}
+
+absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt& prompt) {
+  if (prefill_tokens_ == 0 || layer != next_layer_ || layer >= shape_.layers) {
+    return absl::FailedPreconditionError(absl::StrCat("layer ", layer, " is not the next to fold"));
+  }
+  const int32_t entries = OldEntries(layer) + prefill_tokens_;
+  CONCERTINA_CHECK(prompt.entries() == entries && prompt.new_entries == prefill_tokens_,
+                   "the prompt folded is not the one loaded");
+  const LayerView view = ViewOf(prompt, shape_, seen_ + prefill_tokens_);
+  const Selection kept = policy_->Select(view, ShareWithinBytes(layer));
+
+  FoldReport report{.layer = layer, .entries_before = int64_t{entries} * shape_.kv_heads};
+  report.bytes_before = layout_.PagesFor(entries) * shape_.kv_heads * layout_.page_bytes();
+  if (policy_->needs_scores()) {
+    AddAttention(view, kept, &report);
+  }
+  intact_ = false;
+  ReleaseLayer(layer);
+  if (absl::Status stored = StoreKept(layer, prompt, kept); !stored.ok()) {
+    return stored;
+  }
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    report.entries_after += EntriesIn(layer, head);
+    report.bytes_after += Head(layer, head).used_bytes();
+  }
+  ++next_layer_;
+  return report;
+}
+
+absl::Status SessionCache::StoreKept(int layer, const LayerPrompt& prompt, const Selection& kept) {
+  std::vector<PageId> pages;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    HeadCache& cache = Head(layer, head);
+    const auto count = static_cast<int32_t>(kept[head].size());
+    pages.clear();
+    if (absl::Status taken = account_.Take(cache.PagesMissingFor(count), &pages); !taken.ok()) {
+      ReleaseLayer(layer);
+      return taken;
+    }
+    for (const PageId page : pages) {
+      cache.AddPage(page, account_.pool()->Data(page));
+    }
+    const int64_t row = head * prompt.capacity;
+    const HeadEntries entries{.k = prompt.k + row * shape_.head_dim,
+                              .v = prompt.v + row * shape_.head_dim,
+                              .mass = prompt.mass + row,
+                              .entries = prompt.entries(),
+                              .head_dim = shape_.head_dim};
+    const MergedHead merged = policy_->Merge(entries, kept[head]);
+    for (int32_t i = 0; i < count; ++i) {
+      const int64_t from = row + kept[head][i];
+      cache.Append(merged.k.data() + static_cast<int64_t>(i) * shape_.head_dim,
+                   merged.v.data() + static_cast<int64_t>(i) * shape_.head_dim,
+                   {.birth = prompt.birth[from],
+                    .score = PackScore(prompt.score[from]),
+                    .mass = merged.mass[i]});
+    }
+    cache.MarkFold();
+  }
+  return absl::OkStatus();
+}
+
+void SessionCache::CommitPrefill() {
+  CONCERTINA_CHECK(prefill_tokens_ > 0 && next_layer_ == shape_.layers,
+                   "a prefill is committed before every layer was folded");
+  seen_ += prefill_tokens_;
+  prefill_tokens_ = 0;
+  next_layer_ = 0;
+  intact_ = true;
+}
+
+}  // namespace concertina

@@ -1,0 +1,62 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "cache/session_cache.h"
+
+// Past the trained context: new positions for what is kept.
+
+namespace concertina {
+
+std::vector<uint32_t> SessionCache::LiveBirths() const {
+  std::vector<uint32_t> births;
+  births.reserve(static_cast<size_t>(live_entries()));
+  for (const HeadCache& head : heads_) {
+    for (int32_t slot = 0; slot < head.entries(); ++slot) {
+      births.push_back(head.Meta(slot).birth);
+    }
+  }
+  std::sort(births.begin(), births.end());
+  births.erase(std::unique(births.begin(), births.end()), births.end());
+  return births;
+}
+
+void SessionCache::RotateKeys(const PositionMap& next, const RotateFn& rotate) {
+  std::vector<float> key(static_cast<size_t>(shape_.head_dim));
+  for (HeadCache& head : heads_) {
+    for (int32_t slot = 0; slot < head.entries(); ++slot) {
+      const uint32_t birth = head.Meta(slot).birth;
+      const int64_t delta = next.Of(birth) - positions_.Of(birth);
+      if (delta != 0) {
+        head.LoadKey(slot, key.data());
+        rotate(key.data(), delta);
+        head.StoreKey(slot, key.data());
+      }
+    }
+  }
+}
+
+absl::Status SessionCache::RebaseFor(int64_t more_tokens, int64_t max_positions,
+                                     const RotateFn& rotate) {
+  if (FitsContext(more_tokens, max_positions)) {
+    return absl::OkStatus();
+  }
+  if (on_context_end_ == OnContextEnd::kRefuse) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("CONTEXT_EXHAUSTED ", next_position(), " positions of ", max_positions,
+                     " are taken, ", more_tokens, " more do not fit"));
+  }
+  if (!intact_ || step_open_) {
+    return absl::FailedPreconditionError("positions cannot change inside a prefill or a step");
+  }
+  prefill_tokens_ = 0;  // one that was given up before its first fold; its positions are void now
+  absl::StatusOr<PositionMap> next =
+      positions_.Rebase(LiveBirths(), seen_, more_tokens, max_positions);
+  if (!next.ok()) {
+    return next.status();
+  }
+  RotateKeys(*next, rotate);
+  positions_ = *std::move(next);
+  return absl::OkStatus();
+}
+
+}  // namespace concertina
