@@ -29,9 +29,9 @@ struct EngineOptions {
   EntryType default_entry_type = EntryType::kBf16;
 };
 
-// Owns sessions, pool and model on one thread of its own. Every method is thread-safe and returns at
-// once; `done` and sinks are called on the engine thread and must not block. Errors carry a reason or a
-// field (errors.h).
+// Owns sessions, pool and model on one thread of its own. Every method is thread-safe and returns
+// at once; `done` and sinks are called on the engine thread and must not block. Errors carry a
+// reason or a field (errors.h).
 class Engine {
  public:
   template <typename T>
@@ -54,7 +54,8 @@ class Engine {
   // True if it existed. A turn in flight is cancelled first.
   void CloseSession(std::string session_id, Done<bool> done);
 
-  // Takes up a turn. The returned handle cancels it; the sink's OnFinished is called exactly once.
+  // Takes up a turn. The returned handle cancels it and must not outlive the engine; the sink's
+  // OnFinished is called exactly once.
   class Handle {
    public:
     virtual ~Handle() = default;
@@ -64,7 +65,8 @@ class Engine {
   std::shared_ptr<Handle> Generate(GenerateParams params, std::shared_ptr<TurnSink> sink);
   std::shared_ptr<Handle> Score(ScoreParams params, Done<ScoreResult> done);
 
-  // No new sessions or turns (UNAVAILABLE, DRAINING). Returns true once nothing runs, false at the timeout.
+  // No new sessions or turns (UNAVAILABLE, DRAINING). Returns true once nothing runs, false at the
+  // timeout.
   bool Drain(std::chrono::milliseconds timeout);
 
   EngineGauges gauges() const;

@@ -9,8 +9,8 @@
 
 namespace concertina {
 
-// Why a request failed, machine readable: travels as payloads of an absl::Status through the engine and
-// becomes google.rpc details (ErrorInfo, BadRequest, RetryInfo, QuotaFailure) at the RPC edge.
+// Why a request failed, machine readable: travels as payloads of an absl::Status through the engine
+// and becomes google.rpc details (ErrorInfo, BadRequest, RetryInfo, QuotaFailure) at the RPC edge.
 namespace reason {
 inline constexpr std::string_view kSessionNotFound = "SESSION_NOT_FOUND";
 inline constexpr std::string_view kSessionExists = "SESSION_EXISTS";

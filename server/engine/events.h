@@ -62,7 +62,8 @@ struct DeltaEvent {
 enum class FinishReason { kStop, kLength, kStopString };
 
 struct TurnTimings {
-  std::chrono::nanoseconds queue{0}, vision{0}, prefill{0}, fold{0}, time_to_first_token{0}, decode{0};
+  std::chrono::nanoseconds queue{0}, vision{0}, prefill{0}, fold{0}, time_to_first_token{0},
+      decode{0};
   double tokens_per_second = 0;
 };
 

@@ -31,7 +31,7 @@ struct HistoryMessage {
 };
 
 struct CacheOptions {
-  std::string policy;                         // empty: the engine's default
+  std::string policy;  // empty: the engine's default
   PolicyOptions policy_options;
   std::optional<OnContextEnd> on_context_end;  // empty: the policy's default
   std::optional<EntryType> entry_type;         // empty: the engine's default

@@ -1,0 +1,70 @@
+#include "server/engine/actions/deliver.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/engine/actions/finish.h"
+
+namespace concertina {
+namespace {
+
+void MeasureToken(EngineState& state, Task& task) {
+  const auto now = state.Now();
+  if (task.first_token == Task::TimePoint{}) {
+    task.first_token = now;
+    task.timings.time_to_first_token = now - task.arrival;
+    state.observer->OnFirstToken(
+        std::chrono::duration<double>(task.timings.time_to_first_token).count());
+  } else {
+    state.observer->OnInterToken(std::chrono::duration<double>(now - task.last_token).count());
+  }
+  task.last_token = now;
+}
+
+bool EndsAnswer(const EngineState& state, const Task& task, int32_t token) {
+  const auto& ends = state.model->end_tokens;
+  return !task.params.ignore_eos && std::find(ends.begin(), ends.end(), token) != ends.end();
+}
+
+void SendIfAnyText(Task& task) {
+  if (task.pending.text.empty()) return;
+  task.sink->OnEvent(std::exchange(task.pending, {}));
+}
+
+// What is left in the detokeniser and the stop matcher when the answer ends.
+void SendRest(Task& task) {
+  task.pending.text += task.stops->Push(task.detokenizer->Flush());
+  task.pending.text += task.stops->Flush();
+  if (!task.pending.text.empty() || !task.pending.token_ids.empty()) {
+    task.sink->OnEvent(std::exchange(task.pending, {}));
+  }
+}
+
+}  // namespace
+
+void DeliverToken(EngineState& state, Task& task, const float* logits) {
+  const std::span row(logits, static_cast<size_t>(state.model->language->config().vocab));
+  const Sampler::Choice choice = task.sampler->Choose(row);
+  MeasureToken(state, task);
+  if (EndsAnswer(state, task, choice.token)) {
+    SendRest(task);
+    return CompleteTurn(state, task, FinishReason::kStop);
+  }
+  ++task.generated;
+  task.next_token = choice.token;
+  task.pending.token_ids.push_back(choice.token);
+  if (task.params.logprobs) task.pending.logprobs.push_back(choice.logprob);
+  task.pending.text += task.stops->Push(task.detokenizer->Push(choice.token));
+  if (task.stops->stopped()) {
+    task.next_token = -1;  // its text was not delivered
+    SendRest(task);
+    return CompleteTurn(state, task, FinishReason::kStopString);
+  }
+  if (task.generated >= task.max_tokens) {
+    SendRest(task);
+    return CompleteTurn(state, task, FinishReason::kLength);
+  }
+  SendIfAnyText(task);
+}
+
+}  // namespace concertina

@@ -1,0 +1,137 @@
+#include "server/engine/actions/finish.h"
+
+#include <algorithm>
+
+#include "server/engine/actions/prefill.h"
+#include "server/engine/errors.h"
+
+namespace concertina {
+namespace {
+
+std::string_view EndReason(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kCancelled:
+      return "cancelled";
+    case absl::StatusCode::kDeadlineExceeded:
+      return "deadline";
+    default:
+      return "error";
+  }
+}
+
+void FillTimings(Task& task) {
+  task.timings.decode = task.last_token - task.first_token;
+  const double seconds = std::chrono::duration<double>(task.timings.decode).count();
+  if (task.generated > 1 && seconds > 0) {
+    task.timings.tokens_per_second = static_cast<double>(task.generated - 1) / seconds;
+  }
+}
+
+// Brings the cache to a state the next turn can start from. A half-folded prompt leaves layers that
+// disagree; the transcript does not.
+void SettleCache(EngineSession& session) {
+  session.cache->EndDecode();
+  if (session.cache->intact()) return;
+  session.cache->Clear();
+  session.needs_rebuild = !session.transcript.empty();
+}
+
+void KeepDelivered(Task& task) {
+  if (task.kind != Task::Kind::kTurn || task.next_token < 0) return;
+  task.session->unfed = {task.next_token};
+  task.next_token = -1;
+}
+
+void ReportTurnEnd(EngineState& state, const Task& task, std::string_view reason) {
+  const CacheSnapshot cache = SnapshotOf(*task.session->cache);
+  const double share = cache.full_bytes > 0 ? static_cast<double>(cache.used_bytes) /
+                                                  static_cast<double>(cache.full_bytes)
+                                            : 0;
+  state.observer->OnTurnEnd(reason, task.timings, task.generated, share);
+}
+
+void ReleaseSession(EngineState& state, Task& task) {
+  EngineSession& session = *task.session;
+  session.busy = false;
+  session.last_used = state.clock->WallNow();
+  // Down to what it uses: lowering a reservation cannot fail.
+  session.cache->Reserve(0).IgnoreError();
+  task.session = nullptr;
+  if (session.close_when_idle) {
+    state.sessions.erase(session.id);
+    state.observer->OnSessionClosed("closed");
+  }
+}
+
+void MarkDone(Task& task) {
+  task.phase = Task::Phase::kDone;
+  task.control->done = true;
+}
+
+bool TurnHappened(const Task& task) { return task.generated > 0; }
+
+}  // namespace
+
+void CompleteTurn(EngineState& state, Task& task, FinishReason reason) {
+  static constexpr std::string_view kNames[] = {"stop", "length", "stop_string"};
+  FillTimings(task);
+  KeepDelivered(task);
+  SettleCache(*task.session);
+  ++task.session->turns;
+  ReportTurnEnd(state, task, kNames[static_cast<int>(reason)]);
+  CompletedEvent event{.finish_reason = reason,
+                       .prompt_tokens = task.prompt_tokens,
+                       .image_tokens = task.image_tokens,
+                       .carried_tokens = task.carried_tokens,
+                       .generated_tokens = task.generated,
+                       .cache = SnapshotOf(*task.session->cache),
+                       .timings = task.timings,
+                       .turn = task.session->turns};
+  ReleaseSession(state, task);
+  MarkDone(task);
+  task.sink->OnEvent(std::move(event));
+  task.sink->OnFinished(absl::OkStatus());
+}
+
+void RefuseTask(EngineState& state, Task& task, const absl::Status& status) {
+  const std::string why = ReasonOf(status);
+  state.observer->OnRejected(why.empty() ? "INVALID" : why);
+  ReleaseSession(state, task);
+  MarkDone(task);
+  if (task.sink) task.sink->OnFinished(status);
+  if (task.on_ended) task.on_ended(status);
+}
+
+void EndTask(EngineState& state, Task& task, const absl::Status& status) {
+  AbandonPrefill(state, task);
+  if (task.kind == Task::Kind::kTurn) {
+    FillTimings(task);
+    KeepDelivered(task);
+    if (TurnHappened(task)) ++task.session->turns;
+  }
+  SettleCache(*task.session);
+  if (task.kind == Task::Kind::kTurn) ReportTurnEnd(state, task, EndReason(status));
+  ReleaseSession(state, task);
+  MarkDone(task);
+  if (task.sink) task.sink->OnFinished(status);
+  if (task.on_ended) task.on_ended(status);
+}
+
+void NextSegment(EngineState& state, Task& task) {
+  if (task.replayed_segments > 0 && --task.replayed_segments == 0) {
+    task.session->needs_rebuild = false;
+    task.carried_tokens = task.session->cache->seen();
+  }
+  if (task.kind == Task::Kind::kReplay) ++task.session->turns;
+  task.segments.pop_front();
+  if (task.segments.empty()) return EndTask(state, task, absl::OkStatus());
+  task.answer_fed = 0;
+  task.phase = Task::Phase::kPrefill;
+}
+
+void SweepTasks(EngineState& state) {
+  std::erase_if(state.running, [](const auto& task) { return task->phase == Task::Phase::kDone; });
+  std::erase_if(state.waiting, [](const auto& task) { return task->phase == Task::Phase::kDone; });
+}
+
+}  // namespace concertina

@@ -1,0 +1,107 @@
+#include "server/engine/actions/sessions.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/engine/actions/finish.h"
+#include "server/engine/errors.h"
+#include "server/engine/session_id.h"
+
+namespace concertina {
+namespace {
+
+constexpr int64_t kRetryAfterMs = 1000;
+
+CacheShape ShapeOf(const EngineState& state) {
+  const LanguageConfig& config = state.model->language->config();
+  return {.layers = config.layers, .kv_heads = config.kv_heads, .head_dim = config.head_dim};
+}
+
+absl::Status MayOpen(const EngineState& state, const std::string& id) {
+  if (state.draining) {
+    return ReasonError(absl::StatusCode::kUnavailable, reason::kDraining, "the server is draining");
+  }
+  if (state.sessions.contains(id)) {
+    return ReasonError(absl::StatusCode::kAlreadyExists, reason::kSessionExists,
+                       "a session with this id is open");
+  }
+  if (static_cast<int32_t>(state.sessions.size()) >= state.options.max_sessions) {
+    return RetryLater(reason::kSessionLimit,
+                      absl::StrCat("the server holds ", state.sessions.size(), " sessions already"),
+                      kRetryAfterMs);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
+                                                           const CacheOptions& options) {
+  auto session = std::make_unique<EngineSession>();
+  session->policy = options.policy.empty() ? state.options.default_policy : options.policy;
+  session->policy_options = options.policy_options;
+  auto policy = MakePolicy(session->policy, options.policy_options);
+  if (!policy.ok()) return FieldError("policy.name", std::string(policy.status().message()));
+  const Budget budget = options.budget.value_or(state.options.default_budget);
+  if (absl::Status status = ValidateBudget(budget); !status.ok()) {
+    return FieldError("budget", std::string(status.message()));
+  }
+  session->entry_type = options.entry_type.value_or(state.options.default_entry_type);
+  session->on_context_end = options.on_context_end.value_or((*policy)->default_on_context_end());
+  session->cache =
+      std::make_unique<SessionCache>(state.pool.get(), ShapeOf(state), session->entry_type,
+                                     *std::move(policy), budget, session->on_context_end);
+  session->created = session->last_used = state.clock->WallNow();
+  return session;
+}
+
+absl::StatusOr<EngineSession*> OpenSession(EngineState& state, const OpenSessionParams& params) {
+  const std::string id = params.session_id.empty() ? NewSessionId() : params.session_id;
+  if (absl::Status status = MayOpen(state, id); !status.ok()) {
+    state.observer->OnRejected(ReasonOf(status));
+    return status;
+  }
+  auto session = MakeSession(state, params.cache);
+  if (!session.ok()) return session.status();
+  (*session)->id = id;
+  (*session)->system_prompt = params.system_prompt;
+  return (state.sessions[id] = *std::move(session)).get();
+}
+
+absl::StatusOr<EngineSession*> FindSession(EngineState& state, const std::string& id) {
+  auto found = state.sessions.find(id);
+  if (found == state.sessions.end() || found->second->close_when_idle) {
+    return ReasonError(absl::StatusCode::kNotFound, reason::kSessionNotFound, "no such session");
+  }
+  return found->second.get();
+}
+
+Task* TaskOf(EngineState& state, const EngineSession& session) {
+  for (const auto& task : state.running) {
+    if (task->session == &session) return task.get();
+  }
+  for (const auto& task : state.waiting) {
+    if (task->session == &session) return task.get();
+  }
+  return nullptr;
+}
+
+bool CloseSession(EngineState& state, const std::string& id) {
+  auto session = FindSession(state, id);
+  if (!session.ok()) return false;
+  if (!(*session)->busy) {
+    state.sessions.erase(id);
+    state.observer->OnSessionClosed("closed");
+    return true;
+  }
+  (*session)->close_when_idle = true;
+  if (Task* task = TaskOf(state, **session)) {
+    EndTask(state, *task,
+            ReasonError(absl::StatusCode::kCancelled, reason::kSessionClosed,
+                        "the session was closed"));
+    SweepTasks(state);
+  }
+  return true;
+}
+
+}  // namespace concertina

@@ -1,0 +1,110 @@
+#include "server/engine/decode_batch.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace concertina {
+
+void DecodeBatch::Run(std::span<DecodeRow> rows) {
+  Embed(rows);
+  for (int32_t layer = 0; layer < language_.config().layers; ++layer) Layer(layer, rows);
+  for (DecodeRow& row : rows) {
+    if (row.status.ok()) row.cache->CommitToken();
+  }
+  Logits(rows);
+}
+
+void DecodeBatch::Embed(std::span<DecodeRow> rows) {
+  const auto n = static_cast<int64_t>(rows.size());
+  ids_.clear();
+  int32_t* positions = Grow(buffers_.positions, n);
+  float* adapter = Grow(buffers_.adapter, n);
+  for (int64_t i = 0; i < n; ++i) {
+    ids_.push_back(rows[i].token);
+    positions[i] = static_cast<int32_t>(rows[i].cache->next_position());
+    adapter[i] = rows[i].adapter ? 1.0f : 0.0f;
+  }
+  language_.Embed(ids_, Grow(buffers_.hidden, n * language_.config().hidden));
+}
+
+void DecodeBatch::Layer(int32_t layer, std::span<DecodeRow> rows) {
+  const LanguageConfig& config = language_.config();
+  const auto n = static_cast<int64_t>(rows.size());
+  const int64_t kv_width = int64_t{config.kv_heads} * config.head_dim;
+  const int64_t q_width = int64_t{config.heads} * config.head_dim;
+  float* q = Grow(buffers_.q, n * q_width);
+  float* k = Grow(buffers_.k, n * kv_width);
+  float* v = Grow(buffers_.v, n * kv_width);
+  Grow(buffers_.attention, n * q_width);
+  language_.Qkv(layer, buffers_.hidden.data(), n, buffers_.positions.data(),
+                buffers_.adapter.data(), q, k, v);
+  for (int64_t i = 0; i < n; ++i) {
+    DecodeRow& row = rows[i];
+    if (!row.status.ok()) continue;
+    row.status = row.cache->AppendToken(layer, k + i * kv_width, v + i * kv_width);
+    if (!row.status.ok()) row.cache->AbandonToken();
+  }
+  Attend(layer, rows);
+  language_.AfterAttention(layer, buffers_.attention.data(), n, buffers_.adapter.data(),
+                           buffers_.hidden.data());
+  for (DecodeRow& row : rows) {
+    if (row.status.ok()) row.evicted += row.cache->EvictLayer(layer);
+  }
+}
+
+void DecodeBatch::Attend(int32_t layer, std::span<DecodeRow> rows) {
+  const LanguageConfig& config = language_.config();
+  const int64_t group = config.heads / config.kv_heads;
+  const int64_t head_stride = group * config.head_dim;
+  const int64_t q_width = int64_t{config.heads} * config.head_dim;
+  for (EntryType type : {EntryType::kF32, EntryType::kBf16}) {
+    items_.clear();
+    PageLayout layout{};
+    for (size_t i = 0; i < rows.size(); ++i) {
+      SessionCache& cache = *rows[i].cache;
+      if (!rows[i].status.ok() || cache.layout().type() != type) continue;
+      layout = {.head_dim = config.head_dim,
+                .type = type == EntryType::kF32 ? KvType::kF32 : KvType::kBf16,
+                .k_offset = cache.layout().k_offset(),
+                .v_offset = cache.layout().v_offset()};
+      for (int32_t head = 0; head < config.kv_heads; ++head) {
+        const int64_t at = static_cast<int64_t>(i) * q_width + head * head_stride;
+        items_.push_back(
+            {.head = {.pages = cache.PagePointers(layer, head),
+                      .entries = cache.EntriesIn(layer, head),
+                      .entries_per_page = cache.layout().entries_per_page()},
+             .q = buffers_.q.data() + at,
+             .group = group,
+             .out = buffers_.attention.data() + at,
+             .score_sums = cache.policy().needs_scores() ? cache.LiveScores(layer, head) : nullptr,
+             .bias = nullptr});
+      }
+    }
+    if (!items_.empty()) {
+      DecodeAttention(items_, layout, scale_, buffers_.workspace);
+    }
+  }
+}
+
+void DecodeBatch::Logits(std::span<DecodeRow> rows) {
+  const LanguageConfig& config = language_.config();
+  // Rows that need no logits are skipped by packing the others together.
+  int64_t wanted = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (!rows[i].wants_logits || !rows[i].status.ok()) continue;
+    std::memmove(buffers_.hidden.data() + wanted * config.hidden,
+                 buffers_.hidden.data() + static_cast<int64_t>(i) * config.hidden,
+                 config.hidden * sizeof(float));
+    ++wanted;
+  }
+  if (wanted == 0) return;
+  float* logits = Grow(buffers_.logits, wanted * config.vocab);
+  language_.Logits(buffers_.hidden.data(), wanted, logits);
+  for (DecodeRow& row : rows) {
+    if (!row.wants_logits || !row.status.ok()) continue;
+    row.logits = logits;
+    logits += config.vocab;
+  }
+}
+
+}  // namespace concertina

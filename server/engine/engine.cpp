@@ -1,0 +1,200 @@
+#include "server/engine/engine.h"
+
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "models/kernels/parallel.h"
+#include "server/engine/actions/finish.h"
+#include "server/engine/actions/sessions.h"
+#include "server/engine/command_queue.h"
+#include "server/engine/errors.h"
+#include "server/engine/scheduler.h"
+#include "server/engine/tasks.h"
+
+namespace concertina {
+namespace {
+
+constexpr std::chrono::milliseconds kIdleWait{500};
+constexpr std::chrono::milliseconds kGaugeInterval{200};
+
+absl::Status Stopped() {
+  return ReasonError(absl::StatusCode::kUnavailable, reason::kDraining, "the engine has stopped");
+}
+
+}  // namespace
+
+// The engine thread and what it is asked to do. `state` is touched by that thread alone.
+class Engine::Impl {
+ public:
+  Impl(EngineOptions options, std::shared_ptr<const Model> model,
+       std::shared_ptr<EngineObserver> observer, std::shared_ptr<const Clock> clock,
+       std::unique_ptr<PagePool> pool)
+      : state(std::move(options), std::move(model), std::move(observer), std::move(clock),
+              std::move(pool)) {
+    PublishGauges();
+    thread_ = std::thread([this] { Loop(); });
+  }
+
+  ~Impl() {
+    queue.Close();
+    thread_.join();
+  }
+
+  EngineGauges gauges() const {
+    std::lock_guard lock(gauges_mutex_);
+    return gauges_;
+  }
+
+  EngineState state;
+  CommandQueue queue;
+
+ private:
+  void Loop() {
+    SetThreads(state.options.threads);
+    bool idle = true;
+    while (true) {
+      for (auto& command : queue.Take(idle ? kIdleWait : std::chrono::milliseconds(0))) command();
+      if (queue.closed()) break;
+      idle = !RunStep(state);
+      const auto now = state.Now();
+      if (idle || now - published_ >= kGaugeInterval) PublishGauges();
+    }
+    for (auto& command : queue.Take(std::chrono::milliseconds(0))) command();
+    for (const auto& task : state.running) EndTask(state, *task, Stopped());
+    for (const auto& task : state.waiting) EndTask(state, *task, Stopped());
+    SweepTasks(state);
+    state.sessions.clear();
+    PublishGauges();
+  }
+
+  void PublishGauges() {
+    published_ = state.Now();
+    const EngineGauges now = GaugesOf(state);
+    state.observer->OnGauges(now);
+    std::lock_guard lock(gauges_mutex_);
+    gauges_ = now;
+  }
+
+  std::chrono::steady_clock::time_point published_;
+  mutable std::mutex gauges_mutex_;
+  EngineGauges gauges_;
+  std::thread thread_;  // last: starts when everything else is there
+};
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(EngineOptions options,
+                                                      std::shared_ptr<const Model> model,
+                                                      std::shared_ptr<EngineObserver> observer,
+                                                      std::shared_ptr<const Clock> clock) {
+  const LanguageConfig& config = model->language->config();
+  const CacheShape shape{config.layers, config.kv_heads, config.head_dim};
+  auto pool = PagePool::Create(options.pool_bytes, PageBytesFor(shape));
+  if (!pool.ok()) return pool.status();
+  if (auto policy = MakePolicy(options.default_policy); !policy.ok()) return policy.status();
+  if (absl::Status status = ValidateBudget(options.default_budget); !status.ok()) return status;
+  return std::unique_ptr<Engine>(
+      new Engine(std::make_unique<Impl>(std::move(options), std::move(model), std::move(observer),
+                                        std::move(clock), *std::move(pool))));
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+void Engine::OpenSession(OpenSessionParams params, Done<SessionInfo> done) {
+  auto run = [this, params = std::move(params), done] { StartOpening(impl_->state, params, done); };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+}
+
+void Engine::GetSession(std::string session_id, Done<SessionInfo> done) {
+  auto run = [this, id = std::move(session_id), done] {
+    auto session = FindSession(impl_->state, id);
+    if (!session.ok()) return done(session.status());
+    done(InfoOf(**session));
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+}
+
+void Engine::ListSessions(std::string after, int32_t limit, Done<std::vector<SessionInfo>> done) {
+  auto run = [this, after = std::move(after), limit, done] {
+    std::vector<SessionInfo> infos;
+    const auto& sessions = impl_->state.sessions;
+    for (auto at = sessions.upper_bound(after);
+         at != sessions.end() && static_cast<int32_t>(infos.size()) < limit; ++at) {
+      infos.push_back(InfoOf(*at->second));
+    }
+    done(std::move(infos));
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+}
+
+void Engine::UpdateBudget(std::string session_id, Budget budget, Done<SessionInfo> done) {
+  auto run = [this, id = std::move(session_id), budget, done] {
+    done(ChangeBudget(impl_->state, id, budget));
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+}
+
+void Engine::CloseSession(std::string session_id, Done<bool> done) {
+  auto run = [this, id = std::move(session_id), done] {
+    done(concertina::CloseSession(impl_->state, id));
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+}
+
+namespace {
+
+class CancelHandle final : public Engine::Handle {
+ public:
+  CancelHandle(std::shared_ptr<Task::Control> control, std::function<void()> wake)
+      : control_(std::move(control)), wake_(std::move(wake)) {}
+
+  void Cancel(absl::Status status) override {
+    std::call_once(once_, [&] {
+      control_->status = std::move(status);
+      control_->cancelled.store(true);
+      wake_();
+    });
+  }
+
+ private:
+  std::once_flag once_;
+  std::shared_ptr<Task::Control> control_;
+  std::function<void()> wake_;
+};
+
+}  // namespace
+
+std::shared_ptr<Engine::Handle> Engine::Generate(GenerateParams params,
+                                                 std::shared_ptr<TurnSink> sink) {
+  auto task = std::make_shared<std::unique_ptr<Task>>(MakeTurn(std::move(params), sink));
+  auto control = (*task)->control;
+  auto run = [this, task] { StartTurn(impl_->state, std::move(*task)); };
+  if (!impl_->queue.Push(std::move(run))) sink->OnFinished(Stopped());
+  return std::make_shared<CancelHandle>(std::move(control), [this] { impl_->queue.Push([] {}); });
+}
+
+std::shared_ptr<Engine::Handle> Engine::Score(ScoreParams params, Done<ScoreResult> done) {
+  auto control = std::make_shared<Task::Control>();
+  auto run = [this, params = std::move(params), done, control] {
+    StartScore(impl_->state, params, done, control);
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+  return std::make_shared<CancelHandle>(std::move(control), [this] { impl_->queue.Push([] {}); });
+}
+
+bool Engine::Drain(std::chrono::milliseconds timeout) {
+  impl_->queue.Push([this] { impl_->state.draining = true; });
+  const auto give_up = std::chrono::steady_clock::now() + timeout;
+  while (std::chrono::steady_clock::now() < give_up) {
+    const EngineGauges now = impl_->gauges();
+    if (now.draining && now.requests_running == 0 && now.requests_waiting == 0) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
+EngineGauges Engine::gauges() const { return impl_->gauges(); }
+const Model& Engine::model() const { return *impl_->state.model; }
+const EngineOptions& Engine::options() const { return impl_->state.options; }
+
+}  // namespace concertina

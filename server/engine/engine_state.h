@@ -1,0 +1,48 @@
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cache/page_pool.h"
+#include "server/engine/decode_batch.h"
+#include "server/engine/engine.h"
+#include "server/engine/feature_cache.h"
+#include "server/engine/prefill_job.h"
+#include "server/engine/session.h"
+#include "server/engine/step_buffers.h"
+#include "server/engine/task.h"
+
+namespace concertina {
+
+// Everything the engine thread owns. The actions (actions/*.h) each do one thing to it.
+struct EngineState {
+  EngineState(EngineOptions engine_options, std::shared_ptr<const Model> shared_model,
+              std::shared_ptr<EngineObserver> shared_observer,
+              std::shared_ptr<const Clock> shared_clock, std::unique_ptr<PagePool> page_pool);
+
+  Task::TimePoint Now() const { return clock->Now(); }
+
+  const EngineOptions options;
+  const std::shared_ptr<const Model> model;
+  const std::shared_ptr<EngineObserver> observer;
+  const std::shared_ptr<const Clock> clock;
+
+  // The pool outlives the sessions, which give their pages back when they are destroyed.
+  std::unique_ptr<PagePool> pool;
+  std::map<std::string, std::unique_ptr<EngineSession>> sessions;
+  std::deque<std::unique_ptr<Task>> waiting;
+  std::vector<std::unique_ptr<Task>> running;
+  // At most one prompt is in prefill; it belongs to `prefilling`.
+  std::unique_ptr<PrefillJob> prefill;
+  Task* prefilling = nullptr;
+
+  FeatureCache features{int64_t{64} << 20};
+  StepBuffers buffers;
+  DecodeBatch decode_batch;
+  bool draining = false;
+};
+
+}  // namespace concertina

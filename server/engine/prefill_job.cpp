@@ -1,0 +1,141 @@
+#include "server/engine/prefill_job.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "models/kernels/prefill_attention.h"
+
+namespace concertina {
+namespace {
+
+// 1 / sqrt(head_dim), as Hugging Face's LlamaAttention has it.
+float AttentionScale(int32_t head_dim) {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+}
+
+}  // namespace
+
+PrefillJob::PrefillJob(const LanguageModel& language, SessionCache& cache,
+                       std::vector<float> embeddings, Options options, StepBuffers& buffers)
+    : language_(language),
+      cache_(cache),
+      buffers_(buffers),
+      options_(options),
+      layers_(language.config().layers),
+      heads_(language.config().heads),
+      kv_heads_(language.config().kv_heads),
+      head_dim_(language.config().head_dim),
+      width_(language.config().hidden),
+      tokens_(static_cast<int32_t>(embeddings.size() / language.config().hidden)),
+      hidden_(std::move(embeddings)) {}
+
+absl::Status PrefillJob::Begin() {
+  positions_.resize(tokens_);
+  for (int32_t i = 0; i < tokens_; ++i) {
+    positions_[i] = static_cast<int32_t>(cache_.next_position() + i);
+  }
+  if (options_.adapter) adapter_.assign(tokens_, 1.0f);
+  if (absl::Status status = cache_.BeginPrefill(tokens_); !status.ok()) return status;
+  const int64_t capacity = cache_.PrefillEntries();
+  prompt_.capacity = capacity;
+  prompt_.k = Grow(k_, kv_heads_ * capacity * head_dim_);
+  prompt_.v = Grow(v_, kv_heads_ * capacity * head_dim_);
+  prompt_.score = Grow(score_, kv_heads_ * capacity);
+  prompt_.birth = Grow(birth_, kv_heads_ * capacity);
+  prompt_.mass = Grow(mass_, kv_heads_ * capacity);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> PrefillJob::Step() {
+  if (row_ == 0) cache_.LoadLayer(layer_, &prompt_);
+  const int32_t rows = std::min(options_.slice_rows, tokens_ - row_);
+  float* q = Grow(buffers_.q, int64_t{rows} * heads_ * head_dim_);
+  float* k = Grow(buffers_.k, int64_t{rows} * kv_heads_ * head_dim_);
+  float* v = Grow(buffers_.v, int64_t{rows} * kv_heads_ * head_dim_);
+  const float* adapter = options_.adapter ? adapter_.data() + row_ : nullptr;
+  language_.Qkv(layer_, hidden_.data() + int64_t{row_} * width_, rows, positions_.data() + row_,
+                adapter, q, k, v);
+  ScatterKeysAndValues(rows);
+  Attend(rows);
+  Advance(rows);
+  row_ += rows;
+  if (row_ < tokens_) return false;
+  if (absl::Status status = FinishLayer(); !status.ok()) return status;
+  row_ = 0;
+  ++layer_;
+  if (layer_ < layers_) return false;
+  if (options_.fold) cache_.CommitPrefill();
+  return true;
+}
+
+void PrefillJob::ScatterKeysAndValues(int32_t rows) {
+  const size_t row_bytes = head_dim_ * sizeof(float);
+  for (int32_t head = 0; head < kv_heads_; ++head) {
+    const int64_t first = head * prompt_.capacity + prompt_.old_entries + row_;
+    for (int32_t i = 0; i < rows; ++i) {
+      const int64_t from = (int64_t{i} * kv_heads_ + head) * head_dim_;
+      const int64_t to = (first + i) * head_dim_;
+      std::memcpy(prompt_.k + to, buffers_.k.data() + from, row_bytes);
+      std::memcpy(prompt_.v + to, buffers_.v.data() + from, row_bytes);
+    }
+  }
+}
+
+void PrefillJob::Attend(int32_t rows) {
+  const int64_t width = int64_t{heads_} * head_dim_;
+  PrefillAttentionArgs args{};
+  args.heads = heads_;
+  args.kv_heads = kv_heads_;
+  args.head_dim = head_dim_;
+  args.scale = AttentionScale(head_dim_);
+  args.q = buffers_.q.data();
+  args.q_stride = width;
+  args.k = prompt_.k;
+  args.v = prompt_.v;
+  args.kv_head_stride = prompt_.capacity * head_dim_;
+  args.rows = rows;
+  args.first_key = prompt_.old_entries + row_;
+  args.out = Grow(buffers_.attention, rows * width);
+  args.out_stride = width;
+  if (options_.fold && cache_.policy().needs_scores()) {
+    args.column_sums = prompt_.score;
+    args.column_stride = prompt_.capacity;
+  }
+  PrefillAttention(args, buffers_.workspace);
+}
+
+void PrefillJob::Advance(int32_t rows) {
+  // In the last layer only the last row's output is used, unless every row is wanted.
+  int32_t skip = 0;
+  if (layer_ + 1 == layers_ && !options_.all_rows) {
+    if (row_ + rows < tokens_) return;
+    skip = rows - 1;
+  }
+  const float* adapter = options_.adapter ? adapter_.data() + row_ + skip : nullptr;
+  language_.AfterAttention(layer_, buffers_.attention.data() + int64_t{skip} * heads_ * head_dim_,
+                           rows - skip, adapter, hidden_.data() + int64_t{row_ + skip} * width_);
+}
+
+absl::Status PrefillJob::FinishLayer() {
+  if (!options_.fold) return absl::OkStatus();
+  const auto begin = std::chrono::steady_clock::now();
+  auto report = cache_.FoldLayer(layer_, prompt_);
+  if (!report.ok()) return report.status();
+  folds_.push_back(*report);
+  fold_time_ += std::chrono::steady_clock::now() - begin;
+  return absl::OkStatus();
+}
+
+const float* PrefillJob::last_hidden() const {
+  return hidden_.data() + int64_t{tokens_ - 1} * width_;
+}
+
+int64_t PrefillJob::bytes() const {
+  const size_t floats = hidden_.capacity() + k_.capacity() + v_.capacity() + score_.capacity();
+  return static_cast<int64_t>(floats * sizeof(float));
+}
+
+}  // namespace concertina

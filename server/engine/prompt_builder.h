@@ -1,0 +1,36 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "models/bundle/model.h"
+#include "server/engine/requests.h"
+
+namespace concertina {
+
+// Tokens to prefill, and after them tokens that are already known (an answer being replayed).
+struct Segment {
+  std::vector<int32_t> prompt;
+  std::vector<std::pair<int32_t, int32_t>> image_spans;  // (first row, rows) in `prompt`, in order
+  std::vector<std::shared_ptr<const PreparedImage>> images;
+  std::vector<int32_t> answer;  // fed after the prompt as decode steps
+  int64_t room = 0;  // positions set aside for the prompt and its answer when the segment begins
+};
+
+// The prompt of a session's first turn: system prompt (the family's default if empty), the user's
+// parts.
+absl::StatusOr<Segment> FirstPrompt(const Model& model, const std::string& system_prompt,
+                                    const std::vector<ContentPart>& parts);
+
+// The prompt of a later turn: closes the answer in the cache, then the user's parts.
+absl::StatusOr<Segment> NextPrompt(const Model& model, const std::vector<ContentPart>& parts);
+
+// A whole history as segments, each with its answer. INVALID_ARGUMENT names the message that is out
+// of order. A system message in the history takes the place of `system_prompt`.
+absl::StatusOr<std::vector<Segment>> HistorySegments(const Model& model,
+                                                     const std::string& system_prompt,
+                                                     const std::vector<HistoryMessage>& history);
+
+}  // namespace concertina

@@ -1,0 +1,52 @@
+#include "server/engine/scheduler.h"
+
+#include "server/engine/actions/admit.h"
+#include "server/engine/actions/decode.h"
+#include "server/engine/actions/finish.h"
+#include "server/engine/actions/prefill.h"
+
+namespace concertina {
+namespace {
+
+void EndCancelled(EngineState& state) {
+  const auto end = [&](auto& tasks) {
+    for (const auto& task : tasks) {
+      if (task->phase != Task::Phase::kDone && task->control->cancelled.load()) {
+        EndTask(state, *task, task->control->status);
+      }
+    }
+  };
+  end(state.waiting);
+  end(state.running);
+}
+
+}  // namespace
+
+bool RunStep(EngineState& state) {
+  EndCancelled(state);
+  SweepTasks(state);
+  AdmitWaiting(state);
+  const bool decoded = RunDecodeStep(state);
+  const bool prefilled = RunPrefillSlice(state);
+  SweepTasks(state);
+  return decoded || prefilled || !state.waiting.empty();
+}
+
+EngineGauges GaugesOf(const EngineState& state) {
+  EngineGauges gauges{.requests_running = static_cast<int64_t>(state.running.size()),
+                      .requests_waiting = static_cast<int64_t>(state.waiting.size()),
+                      .sessions_active = static_cast<int64_t>(state.sessions.size()),
+                      .draining = state.draining,
+                      .pool_used_bytes = state.pool->used_bytes(),
+                      .pool_reserved_bytes = state.pool->reserved_bytes(),
+                      .pool_capacity_bytes = state.pool->capacity_bytes(),
+                      .workspace_bytes = state.buffers.bytes() + state.features.bytes()};
+  if (state.prefill) gauges.workspace_bytes += state.prefill->bytes();
+  for (const auto& [id, session] : state.sessions) {
+    gauges.sessions_busy += session->busy ? 1 : 0;
+    gauges.transcript_bytes += session->transcript_bytes();
+  }
+  return gauges;
+}
+
+}  // namespace concertina

@@ -1,0 +1,42 @@
+#include "server/engine/session.h"
+
+namespace concertina {
+
+int64_t EngineSession::transcript_bytes() const {
+  size_t bytes = unfed.size() * sizeof(int32_t);
+  for (const Segment& segment : transcript) {
+    bytes += (segment.prompt.size() + segment.answer.size()) * sizeof(int32_t);
+    for (const auto& image : segment.images) bytes += image->pixels.size() * sizeof(float);
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+CacheSnapshot SnapshotOf(const SessionCache& cache) {
+  const CacheShape shape = cache.shape();
+  const EffectiveBudget effective = cache.effective_budget();
+  return {.budget = cache.budget(),
+          .budget_entries = effective.entries_total,
+          .raised_to_floor = effective.raised_to_floor,
+          .used_bytes = cache.used_bytes(),
+          .payload_bytes = cache.payload_bytes(),
+          .live_entries = cache.live_entries(),
+          .tokens_seen = cache.seen(),
+          .full_bytes = int64_t{shape.layers} * shape.kv_heads *
+                        cache.layout().PagesFor(cache.seen()) * cache.layout().page_bytes(),
+          .next_position = cache.next_position()};
+}
+
+SessionInfo InfoOf(const EngineSession& session) {
+  return {.session_id = session.id,
+          .busy = session.busy,
+          .turns = session.turns,
+          .policy = session.policy,
+          .policy_options = session.policy_options,
+          .on_context_end = session.on_context_end,
+          .entry_type = session.entry_type,
+          .cache = SnapshotOf(*session.cache),
+          .created = session.created,
+          .last_used = session.last_used};
+}
+
+}  // namespace concertina

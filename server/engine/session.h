@@ -1,0 +1,47 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cache/session_cache.h"
+#include "server/engine/events.h"
+#include "server/engine/prompt_builder.h"
+
+namespace concertina {
+
+// A conversation. Owned by the engine thread.
+struct EngineSession {
+  std::string id;
+  std::string policy;
+  PolicyOptions policy_options;
+  OnContextEnd on_context_end;
+  EntryType entry_type;
+  std::string system_prompt;
+  std::unique_ptr<SessionCache> cache;
+
+  // Everything that was ever fed to the cache, turn by turn: enough to rebuild it exactly.
+  std::vector<Segment> transcript;
+  // Delivered, but not yet fed: the next prompt starts with it.
+  std::vector<int32_t> unfed;
+  // A picture is in the conversation: the low-rank adapter acts from its turn on.
+  bool adapter = false;
+  // A prefill was abandoned half-way: the cache was cleared and must be replayed before the next
+  // turn.
+  bool needs_rebuild = false;
+
+  int32_t turns = 0;
+  bool busy = false;
+  bool close_when_idle = false;
+  std::chrono::system_clock::time_point created;
+  std::chrono::system_clock::time_point last_used;
+
+  int64_t transcript_bytes() const;
+};
+
+CacheSnapshot SnapshotOf(const SessionCache& cache);
+SessionInfo InfoOf(const EngineSession& session);
+
+}  // namespace concertina

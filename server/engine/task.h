@@ -1,0 +1,81 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/tokenizer/streaming_detokenizer.h"
+#include "server/engine/engine.h"
+#include "server/engine/sampler.h"
+#include "server/engine/session.h"
+#include "server/engine/stop_matcher.h"
+
+namespace concertina {
+
+// Work on one session: a turn, the replay of a history, or scoring. It walks through its segments
+// (prefill, then known answer tokens) and, for a turn, goes on to generate. Engine thread only,
+// except for `cancelled`.
+//
+//   kWaiting -> kPrefill -> kDecode -> (next segment: kPrefill ...) -> kDone
+struct Task {
+  enum class Kind { kTurn, kReplay, kScore };
+  enum class Phase { kWaiting, kPrefill, kDecode, kDone };
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  Kind kind = Kind::kTurn;
+  Phase phase = Phase::kWaiting;
+  EngineSession* session = nullptr;
+  std::unique_ptr<EngineSession> owned_session;  // kScore: a session of its own, never listed
+
+  std::deque<Segment> segments;  // front is being worked on
+  size_t replayed_segments =
+      0;                  // leading segments of a rebuild: they are in the transcript already
+  size_t answer_fed = 0;  // of the front segment's known answer
+
+  // kTurn
+  GenerateParams params;
+  std::shared_ptr<TurnSink> sink;
+  std::optional<Sampler> sampler;
+  std::optional<StreamingDetokenizer> detokenizer;
+  std::optional<StopMatcher> stops;
+  int32_t max_tokens = 0;
+  int32_t next_token = -1;  // to be fed by the next decode step
+  int64_t generated = 0;    // tokens sampled and kept (end tokens excluded)
+  DeltaEvent pending;       // tokens whose text is not complete yet
+  int64_t image_tokens = 0, prompt_tokens = 0, carried_tokens = 0;
+  TimePoint progress_sent;
+
+  // kReplay, kScore
+  std::function<void(absl::Status)> on_ended;
+  bool fold_in_decode = false;
+  std::vector<int32_t> continuation;
+  std::vector<float> score_logprobs;
+  std::vector<int32_t> score_argmax;
+  CacheSnapshot score_cache;
+
+  std::vector<FoldReport> folds;
+  TurnTimings timings;
+  TimePoint arrival, started, first_token, last_token, prefill_begin;
+
+  // Set by any thread; the engine acts on it between two steps.
+  struct Control {
+    std::atomic<bool> cancelled = false;
+    std::atomic<bool> done = false;
+    absl::Status status;  // written once before `cancelled`
+  };
+  std::shared_ptr<Control> control = std::make_shared<Control>();
+
+  // Tokens that will be fed whatever happens: prompts, known answers, a scored continuation.
+  int64_t known_tokens() const {
+    size_t tokens = fold_in_decode ? continuation.size() : 0;
+    for (const Segment& segment : segments) tokens += segment.prompt.size() + segment.answer.size();
+    return static_cast<int64_t>(tokens);
+  }
+};
+
+}  // namespace concertina
