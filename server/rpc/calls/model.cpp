@@ -1,0 +1,82 @@
+// Methods that only read the model: no engine call is needed.
+
+#include <memory>
+#include <string>
+
+#include "server/rpc/calls/methods.h"
+#include "server/rpc/calls/unary_call.h"
+#include "server/rpc/render/cache.h"
+
+namespace concertina {
+namespace {
+
+// A request with a text of the whole limit must fit, its tags and flags included.
+constexpr int64_t kTokenizeOverheadBytes = 16;
+
+void RenderModel(const RpcEnvironment& env, v1::GetModelResponse* response) {
+  const Model& model = env.engine.model();
+  const LanguageConfig& config = model.language->config();
+  const bool is_f32 = model.language->weight_type() == MatrixType::kF32;
+  response->set_name(env.model_name);
+  response->set_chat_family(std::string(model.chat->family()));
+  response->set_layers(config.layers);
+  response->set_heads(config.heads);
+  response->set_kv_heads(config.kv_heads);
+  response->set_head_dim(config.head_dim);
+  response->set_hidden_size(config.hidden);
+  response->set_vocab_size(config.vocab);
+  response->set_max_positions(config.max_positions);
+  response->set_image_tokens(model.vision == nullptr ? 0 : model.image_tokens);
+  response->set_weight_type(is_f32 ? "f32" : "bf16");
+  response->set_weight_bytes(model.weight_bytes);
+  response->set_deterministic(is_f32);
+}
+
+void RenderDefaults(const EngineOptions& options, v1::GetModelResponse* response) {
+  response->mutable_default_policy()->set_name(options.default_policy);
+  response->mutable_default_policy()->set_entry_type(Render(options.default_entry_type));
+  Render(options.default_budget, response->mutable_default_budget());
+  for (const std::string_view name : PolicyNames()) response->add_policies(std::string(name));
+  response->set_default_entry_type(Render(options.default_entry_type));
+}
+
+void RenderTokens(const Tokenizer& tokenizer, const v1::TokenizeRequest& request,
+                  v1::TokenizeResponse* response) {
+  const auto special =
+      request.allow_special() ? Tokenizer::Special::kParse : Tokenizer::Special::kInert;
+  std::vector<TokenId> ids = tokenizer.Encode(request.text(), special);
+  if (request.add_special() && tokenizer.adds_bos() && tokenizer.bos().has_value()) {
+    ids.insert(ids.begin(), *tokenizer.bos());
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    response->add_ids(ids[i]);
+    tokenizer.AppendBytes(ids[i], /*at_start=*/i == 0, response->add_pieces());
+  }
+}
+
+}  // namespace
+
+Reactor* Tokenize(RpcEnvironment& env, Context* context, const v1::TokenizeRequest* request,
+                  v1::TokenizeResponse* response) {
+  const auto body = [&](const std::shared_ptr<UnaryCall>& call) -> absl::Status {
+    RenderTokens(*env.engine.model().tokenizer, *request, response);
+    call->Finish(absl::OkStatus());
+    return absl::OkStatus();
+  };
+  return UnaryCall::Start(env, "Tokenize", context, request->ByteSizeLong(),
+                          env.limits.small_message_bytes + kTokenizeOverheadBytes, body);
+}
+
+Reactor* GetModel(RpcEnvironment& env, Context* context, const v1::GetModelRequest* request,
+                  v1::GetModelResponse* response) {
+  const auto body = [&](const std::shared_ptr<UnaryCall>& call) -> absl::Status {
+    RenderModel(env, response);
+    RenderDefaults(env.engine.options(), response);
+    call->Finish(absl::OkStatus());
+    return absl::OkStatus();
+  };
+  return UnaryCall::Start(env, "GetModel", context, request->ByteSizeLong(),
+                          env.limits.small_message_bytes, body);
+}
+
+}  // namespace concertina

@@ -1,0 +1,42 @@
+#include "server/rpc/parse/score.h"
+
+#include <memory>
+#include <utility>
+
+#include "server/rpc/calls/methods.h"
+#include "server/rpc/calls/unary_call.h"
+#include "server/rpc/render/cache.h"
+
+namespace concertina {
+namespace {
+
+void RenderScore(const ScoreResult& result, v1::ScoreResponse* response) {
+  response->mutable_logprobs()->Add(result.logprobs.begin(), result.logprobs.end());
+  response->mutable_argmax_ids()->Add(result.argmax_ids.begin(), result.argmax_ids.end());
+  Render(result.cache, response->mutable_cache());
+  for (const FoldReport& layer : result.layers) Render(layer, response->add_layers());
+}
+
+}  // namespace
+
+Reactor* Score(RpcEnvironment& env, Context* context, const v1::ScoreRequest* request,
+               v1::ScoreResponse* response) {
+  const auto body = [&](const std::shared_ptr<UnaryCall>& call) -> absl::Status {
+    auto params = ParseScore(*request, env.engine.options(), env.engine.model());
+    if (!params.ok()) return params.status();
+    response->mutable_prompt_ids()->Add(params->prompt.begin(), params->prompt.end());
+    response->mutable_continuation_ids()->Add(params->continuation.begin(),
+                                              params->continuation.end());
+    const auto handle =
+        env.engine.Score(*std::move(params), [call, response](absl::StatusOr<ScoreResult> result) {
+          if (result.ok()) RenderScore(*result, response);
+          call->Finish(result.status());
+        });
+    call->WhenCancelled([handle](absl::Status status) { handle->Cancel(std::move(status)); });
+    return absl::OkStatus();
+  };
+  return UnaryCall::Start(env, "Score", context, request->ByteSizeLong(),
+                          env.limits.small_message_bytes, body);
+}
+
+}  // namespace concertina

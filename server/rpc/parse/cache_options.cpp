@@ -1,0 +1,129 @@
+#include "server/rpc/parse/cache_options.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "server/engine/errors.h"
+#include "server/rpc/parse/checks.h"
+
+namespace concertina {
+namespace {
+
+constexpr std::string_view kElastic = "elastic";
+
+absl::StatusOr<MergeMode> ParseMerge(v1::MergeMode mode) {
+  switch (mode) {
+    case v1::MERGE_MODE_UNSPECIFIED:
+    case v1::MERGE_MODE_MEAN:
+      return MergeMode::kMean;
+    case v1::MERGE_MODE_MASS:
+      return MergeMode::kMass;
+    case v1::MERGE_MODE_NONE:
+      return MergeMode::kNone;
+    case v1::MERGE_MODE_V_ONLY:
+      return MergeMode::kVOnly;
+    default:
+      return FieldError("policy.merge", "unknown value");
+  }
+}
+
+absl::StatusOr<std::optional<OnContextEnd>> ParseOnContextEnd(v1::OnContextEnd value) {
+  switch (value) {
+    case v1::ON_CONTEXT_END_UNSPECIFIED:
+      return std::nullopt;
+    case v1::ON_CONTEXT_END_REBASE:
+      return OnContextEnd::kRebase;
+    case v1::ON_CONTEXT_END_REFUSE:
+      return OnContextEnd::kRefuse;
+    default:
+      return FieldError("policy.on_context_end", "unknown value");
+  }
+}
+
+absl::StatusOr<std::optional<EntryType>> ParseEntryType(v1::EntryType value) {
+  switch (value) {
+    case v1::ENTRY_TYPE_UNSPECIFIED:
+      return std::nullopt;
+    case v1::ENTRY_TYPE_BF16:
+      return EntryType::kBf16;
+    case v1::ENTRY_TYPE_F32:
+      return EntryType::kF32;
+    default:
+      return FieldError("policy.entry_type", "unknown value");
+  }
+}
+
+// An option the policy would ignore is refused: the caller believes that it acts.
+absl::Status CheckPolicyOptions(const v1::CachePolicy& policy, std::string_view name) {
+  const auto names = PolicyNames();
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    return FieldError("policy.name", "unknown policy");
+  }
+  if (name != kElastic && policy.pure_sink()) {
+    return FieldError("policy.pure_sink", "only policy \"elastic\" has it");
+  }
+  if (name != kElastic && policy.merge() != v1::MERGE_MODE_UNSPECIFIED) {
+    return FieldError("policy.merge", "only policy \"elastic\" has it");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParsePolicy(const v1::CachePolicy& policy, std::string_view default_policy,
+                         CacheOptions* options) {
+  const std::string_view name =
+      policy.name().empty() ? default_policy : std::string_view(policy.name());
+  if (auto status = CheckPolicyOptions(policy, name); !status.ok()) return status;
+  const auto merge = ParseMerge(policy.merge());
+  if (!merge.ok()) return merge.status();
+  const auto on_context_end = ParseOnContextEnd(policy.on_context_end());
+  if (!on_context_end.ok()) return on_context_end.status();
+  const auto entry_type = ParseEntryType(policy.entry_type());
+  if (!entry_type.ok()) return entry_type.status();
+  options->policy = policy.name();
+  options->policy_options.merge = *merge;
+  options->policy_options.pure_sink = policy.pure_sink();
+  options->on_context_end = *on_context_end;
+  options->entry_type = *entry_type;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Budget> ParseBudget(const v1::Budget& budget) {
+  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+  switch (budget.unit_case()) {
+    case v1::Budget::kRatio:
+      // Written so that NaN fails.
+      if (!(budget.ratio() > 0.0 && budget.ratio() <= 1.0)) {
+        return FieldError("budget.ratio", "must be in (0, 1]");
+      }
+      return Budget::Ratio(budget.ratio());
+    case v1::Budget::kTokens:
+      if (auto s = CheckRange("budget.tokens", budget.tokens(), 1, kMax); !s.ok()) return s;
+      return Budget::Tokens(budget.tokens());
+    case v1::Budget::kBytes:
+      if (auto s = CheckRange("budget.bytes", budget.bytes(), 1, kMax); !s.ok()) return s;
+      return Budget::Bytes(budget.bytes());
+    case v1::Budget::UNIT_NOT_SET:
+      break;
+  }
+  return FieldError("budget", "one of ratio, tokens and bytes must be set");
+}
+
+absl::StatusOr<CacheOptions> ParseCacheOptions(const v1::CachePolicy* policy,
+                                               const v1::Budget* budget,
+                                               std::string_view default_policy) {
+  CacheOptions options;
+  if (policy != nullptr) {
+    if (auto status = ParsePolicy(*policy, default_policy, &options); !status.ok()) return status;
+  }
+  if (budget != nullptr) {
+    auto parsed = ParseBudget(*budget);
+    if (!parsed.ok()) return parsed.status();
+    options.budget = *parsed;
+  }
+  return options;
+}
+
+}  // namespace concertina

@@ -1,0 +1,69 @@
+#include "server/rpc/parse/score.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/engine/errors.h"
+#include "server/rpc/parse/cache_options.h"
+#include "server/rpc/parse/checks.h"
+
+namespace concertina {
+namespace {
+
+absl::StatusOr<std::vector<int32_t>> ParseIds(const v1::TokenIds& ids, const std::string& field,
+                                              int32_t vocab) {
+  for (int i = 0; i < ids.ids_size(); ++i) {
+    if (ids.ids(i) < 0 || ids.ids(i) >= vocab) {
+      return FieldError(Indexed(field, i), absl::StrCat("must be in [0, ", vocab, ")"));
+    }
+  }
+  return std::vector<int32_t>(ids.ids().begin(), ids.ids().end());
+}
+
+absl::StatusOr<std::vector<int32_t>> ParseSequence(const v1::TokenSequence& sequence,
+                                                   const std::string& field, bool starts,
+                                                   bool allow_special, const Model& model) {
+  std::vector<int32_t> ids;
+  if (sequence.has_ids()) {
+    auto parsed = ParseIds(sequence.ids(), field + ".ids.ids", model.language->config().vocab);
+    if (!parsed.ok()) return parsed.status();
+    ids = *std::move(parsed);
+  } else if (sequence.has_text()) {
+    const Tokenizer& tokenizer = *model.tokenizer;
+    const auto special = allow_special ? Tokenizer::Special::kParse : Tokenizer::Special::kInert;
+    ids = starts ? tokenizer.Encode(sequence.text(), special)
+                 : tokenizer.EncodeContinuation(sequence.text(), special);
+    if (starts && !ids.empty() && tokenizer.adds_bos() && tokenizer.bos().has_value()) {
+      ids.insert(ids.begin(), *tokenizer.bos());
+    }
+  }
+  if (ids.empty()) return FieldError(field, "must not be empty");
+  return ids;
+}
+
+}  // namespace
+
+absl::StatusOr<ScoreParams> ParseScore(const v1::ScoreRequest& request,
+                                       const EngineOptions& options, const Model& model) {
+  ScoreParams params;
+  auto cache =
+      ParseCacheOptions(request.has_policy() ? &request.policy() : nullptr,
+                        request.has_budget() ? &request.budget() : nullptr, options.default_policy);
+  if (!cache.ok()) return cache.status();
+  params.cache = *std::move(cache);
+  if (!v1::ScoreFold_IsValid(request.fold())) return FieldError("fold", "unknown value");
+  params.fold_in_decode = request.fold() == v1::SCORE_FOLD_DECODE;
+  auto prompt =
+      ParseSequence(request.prompt(), "prompt", /*starts=*/true, request.allow_special(), model);
+  if (!prompt.ok()) return prompt.status();
+  params.prompt = *std::move(prompt);
+  auto continuation = ParseSequence(request.continuation(), "continuation", /*starts=*/false,
+                                    request.allow_special(), model);
+  if (!continuation.ok()) return continuation.status();
+  params.continuation = *std::move(continuation);
+  return params;
+}
+
+}  // namespace concertina
