@@ -130,7 +130,8 @@ TEST(ProbeImage, ChecksJpegStructure) {
   const Bytes app1 = {0xff, 0xe1, 0, 4, 0xff, 0xd9};
   thumbnail.insert(thumbnail.begin() + 2, app1.begin(), app1.end());
   EXPECT_EQ(Message(thumbnail), "accepted");
-  thumbnail.resize(thumbnail.size() - 2);
+  thumbnail.pop_back();
+  thumbnail.pop_back();
   EXPECT_EQ(Message(thumbnail), "image: JPEG is cut short");
 }
 
