@@ -9,49 +9,49 @@ namespace concertina {
 grpc::ServerUnaryReactor* Service::OpenSession(grpc::CallbackServerContext* context,
                                                const v1::OpenSessionRequest* request,
                                                v1::OpenSessionResponse* response) {
-  return concertina::OpenSession(env_, context, request, response);
+  return calls::OpenSession(env_, context, request, response);
 }
 
 grpc::ServerUnaryReactor* Service::Score(grpc::CallbackServerContext* context,
                                          const v1::ScoreRequest* request,
                                          v1::ScoreResponse* response) {
-  return concertina::Score(env_, context, request, response);
+  return calls::Score(env_, context, request, response);
 }
 
 grpc::ServerUnaryReactor* Service::GetSession(grpc::CallbackServerContext* context,
                                               const v1::GetSessionRequest* request,
                                               v1::GetSessionResponse* response) {
-  return concertina::GetSession(env_, context, request, response);
+  return calls::GetSession(env_, context, request, response);
 }
 
 grpc::ServerUnaryReactor* Service::ListSessions(grpc::CallbackServerContext* context,
                                                 const v1::ListSessionsRequest* request,
                                                 v1::ListSessionsResponse* response) {
-  return concertina::ListSessions(env_, context, request, response);
+  return calls::ListSessions(env_, context, request, response);
 }
 
 grpc::ServerUnaryReactor* Service::UpdateSession(grpc::CallbackServerContext* context,
                                                  const v1::UpdateSessionRequest* request,
                                                  v1::UpdateSessionResponse* response) {
-  return concertina::UpdateSession(env_, context, request, response);
+  return calls::UpdateSession(env_, context, request, response);
 }
 
 grpc::ServerUnaryReactor* Service::CloseSession(grpc::CallbackServerContext* context,
                                                 const v1::CloseSessionRequest* request,
                                                 v1::CloseSessionResponse* response) {
-  return concertina::CloseSession(env_, context, request, response);
+  return calls::CloseSession(env_, context, request, response);
 }
 
 grpc::ServerUnaryReactor* Service::Tokenize(grpc::CallbackServerContext* context,
                                             const v1::TokenizeRequest* request,
                                             v1::TokenizeResponse* response) {
-  return concertina::Tokenize(env_, context, request, response);
+  return calls::Tokenize(env_, context, request, response);
 }
 
 grpc::ServerUnaryReactor* Service::GetModel(grpc::CallbackServerContext* context,
                                             const v1::GetModelRequest* request,
                                             v1::GetModelResponse* response) {
-  return concertina::GetModel(env_, context, request, response);
+  return calls::GetModel(env_, context, request, response);
 }
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* Service::Generate(

@@ -4,7 +4,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "server/rpc/environment.h"
 
-namespace concertina {
+namespace concertina::calls {
 
 // The unary methods of InferenceService; see its .proto for their contracts. Requests and responses
 // stay valid until the call is finished.
@@ -29,4 +29,4 @@ Reactor* Tokenize(RpcEnvironment& env, Context* context, const v1::TokenizeReque
 Reactor* GetModel(RpcEnvironment& env, Context* context, const v1::GetModelRequest* request,
                   v1::GetModelResponse* response);
 
-}  // namespace concertina
+}  // namespace concertina::calls

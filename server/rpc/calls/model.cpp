@@ -7,7 +7,7 @@
 #include "server/rpc/calls/unary_call.h"
 #include "server/rpc/render/cache.h"
 
-namespace concertina {
+namespace concertina::calls {
 namespace {
 
 // A request with a text of the whole limit must fit, its tags and flags included.
@@ -79,4 +79,4 @@ Reactor* GetModel(RpcEnvironment& env, Context* context, const v1::GetModelReque
                           env.limits.small_message_bytes, body);
 }
 
-}  // namespace concertina
+}  // namespace concertina::calls

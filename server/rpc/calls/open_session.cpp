@@ -8,7 +8,7 @@
 #include "server/rpc/calls/unary_call.h"
 #include "server/rpc/render/cache.h"
 
-namespace concertina {
+namespace concertina::calls {
 
 Reactor* OpenSession(RpcEnvironment& env, Context* context, const v1::OpenSessionRequest* request,
                      v1::OpenSessionResponse* response) {
@@ -34,4 +34,4 @@ Reactor* OpenSession(RpcEnvironment& env, Context* context, const v1::OpenSessio
                           env.limits.large_message_bytes, body);
 }
 
-}  // namespace concertina
+}  // namespace concertina::calls

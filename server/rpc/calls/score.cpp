@@ -7,7 +7,7 @@
 #include "server/rpc/calls/unary_call.h"
 #include "server/rpc/render/cache.h"
 
-namespace concertina {
+namespace concertina::calls {
 namespace {
 
 void RenderScore(const ScoreResult& result, v1::ScoreResponse* response) {
@@ -39,4 +39,4 @@ Reactor* Score(RpcEnvironment& env, Context* context, const v1::ScoreRequest* re
                           env.limits.small_message_bytes, body);
 }
 
-}  // namespace concertina
+}  // namespace concertina::calls

@@ -12,7 +12,7 @@
 #include "server/rpc/parse/checks.h"
 #include "server/rpc/render/cache.h"
 
-namespace concertina {
+namespace concertina::calls {
 namespace {
 
 constexpr int32_t kDefaultPageSize = 100;
@@ -118,4 +118,4 @@ Reactor* CloseSession(RpcEnvironment& env, Context* context, const v1::CloseSess
                           env.limits.small_message_bytes, body);
 }
 
-}  // namespace concertina
+}  // namespace concertina::calls

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "server/app/server_config.h"
+#include "server/rpc/environment.h"
+
+namespace spdlog {
+class logger;
+}  // namespace spdlog
+
+namespace concertina {
+
+// The process's log on stderr: one line per event, text or JSON. Ids, codes and times; never what
+// users or the model said. Thread-safe.
+class Log {
+ public:
+  // `level`: debug, info, warning, error.
+  Log(LogFormat format, const std::string& level);
+  ~Log();
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
+
+  void Info(std::string_view message);
+  void Error(std::string_view message);
+  // Finished calls: failures of ours as errors, others as info.
+  void Call(const CallLogEntry& entry);
+
+ private:
+  const LogFormat format_;
+  std::shared_ptr<spdlog::logger> logger_;
+};
+
+}  // namespace concertina

@@ -1,0 +1,60 @@
+#include "server/app/signals.h"
+
+#include <pthread.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <ctime>
+
+namespace concertina {
+namespace {
+
+// As a shell reports a process ended by a signal.
+constexpr int kSignalExitBase = 128;
+constexpr long kPollNs = 100'000'000;
+
+sigset_t Signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  return set;
+}
+
+}  // namespace
+
+StopSignals::StopSignals() {
+  const sigset_t set = Signals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  // A client or scraper that goes away is an error of write(), not the end of the process.
+  std::signal(SIGPIPE, SIG_IGN);
+  thread_ = std::thread([this] { Run(); });
+}
+
+StopSignals::~StopSignals() {
+  ending_ = true;
+  thread_.join();
+}
+
+void StopSignals::Wait() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return signals_ > 0; });
+}
+
+void StopSignals::Run() {
+  const sigset_t set = Signals();
+  const timespec poll{0, kPollNs};
+  while (!ending_) {
+    const int signal = sigtimedwait(&set, nullptr, &poll);
+    if (signal > 0) Handle(signal);
+  }
+}
+
+void StopSignals::Handle(int signal) {
+  const std::lock_guard lock(mutex_);
+  if (!ready_) std::_Exit(0);
+  if (++signals_ > 1) std::_Exit(kSignalExitBase + signal);
+  changed_.notify_all();
+}
+
+}  // namespace concertina

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+namespace concertina {
+
+// SIGTERM and SIGINT, taken on a thread of its own. Until SetReady the first one ends the process
+// at once (nothing is served yet); afterwards it is a request to stop, and the second one ends the
+// process. Construct before any other thread starts: they inherit that these signals are blocked.
+class StopSignals {
+ public:
+  StopSignals();
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+  void SetReady() { ready_ = true; }
+  // Blocks until the first signal.
+  void Wait();
+
+ private:
+  void Run();
+  void Handle(int signal);
+
+  std::atomic<bool> ready_{false};
+  std::atomic<bool> ending_{false};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int signals_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace concertina
