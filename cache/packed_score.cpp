@@ -16,19 +16,19 @@ uint16_t PackScore(float score) {
   if (!(score > 0.0F)) {
     return 0;
   }
+  if (score >= UnpackScore(kLargest)) {
+    return kLargest;
+  }
   int exponent = 0;
   std::frexp(score, &exponent);  // score in [2^(exponent - 1), 2^exponent)
   int code_exponent = exponent - 1 - kMantissaBits + kBias;
-  if (code_exponent >= 64) {
-    return kLargest;
-  }
   code_exponent = code_exponent < 1 ? 1 : code_exponent;
   // In units of the code's last place; a carry into the next exponent is the next code, as it must
   // be.
   const auto units =
       static_cast<uint32_t>(std::nearbyint(std::ldexp(score, kBias - code_exponent)));
   const uint32_t code = (static_cast<uint32_t>(code_exponent - 1) << kMantissaBits) + units;
-  return code > kLargest ? kLargest : static_cast<uint16_t>(code);
+  return static_cast<uint16_t>(code);
 }
 
 float UnpackScore(uint16_t packed) {

@@ -1,0 +1,153 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "cache/anchors.h"
+#include "cache/policies/policy.h"
+#include "session_driver.h"
+
+namespace concertina {
+namespace {
+
+using testing::PolicyOf;
+
+TEST(AnchorsTest, FirstLastAndTheBest) {
+  const std::vector<float> scores = {0, 5, 1, 7, 7, 2, 0};
+  EXPECT_EQ(SelectAnchors(scores, 1), (std::vector<int32_t>{0, 6}));
+  EXPECT_EQ(SelectAnchors(scores, 3), (std::vector<int32_t>{0, 3, 6}));  // tie: lower index
+  EXPECT_EQ(SelectAnchors(scores, 5), (std::vector<int32_t>{0, 1, 3, 4, 6}));
+  EXPECT_EQ(SelectAnchors(scores, 99), (std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(SelectAnchors(std::vector<float>{3}, 5), (std::vector<int32_t>{0}));
+  EXPECT_TRUE(SelectAnchors({}, 5).empty());
+}
+
+TEST(AnchorsTest, NotANumberCountsAsLowest) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> scores = {nan, nan, 1, nan, 2, nan};
+  EXPECT_EQ(SelectAnchors(scores, 4), (std::vector<int32_t>{0, 2, 4, 5}));
+}
+
+TEST(BucketsTest, AreCutHalfWayTheLeftTakingTheMiddle) {
+  const std::vector<Bucket> buckets = Buckets(std::vector<int32_t>{0, 4, 7, 9}, 12);
+  const std::vector<std::pair<int32_t, int32_t>> expected = {{0, 2}, {3, 5}, {6, 8}, {9, 11}};
+  ASSERT_EQ(buckets.size(), expected.size());
+  for (size_t i = 0; i < buckets.size(); ++i) {
+    EXPECT_EQ(buckets[i].first, expected[i].first);
+    EXPECT_EQ(buckets[i].last, expected[i].second);
+  }
+}
+
+class MergeTest : public ::testing::Test {
+ protected:
+  const std::vector<float> k_ = {1, 2, 3, 4, 6};
+  const std::vector<float> v_ = {10, 20, 30, 40, 60};
+  const std::vector<uint16_t> mass_ = {1, 3, 1, 65535, 2};
+  const HeadEntries head_{k_.data(), v_.data(), mass_.data(), 5, 1};
+  const std::vector<int32_t> anchors_ = {0, 2, 4};  // buckets 0-1, 2-3, 4
+};
+
+TEST_F(MergeTest, Modes) {
+  const MergedHead mean = MergeBuckets(head_, anchors_, MergeMode::kMean, false);
+  EXPECT_EQ(mean.k, (std::vector<float>{1.5F, 3.5F, 6}));
+  EXPECT_EQ(mean.v, (std::vector<float>{15, 35, 60}));
+  EXPECT_EQ(mean.mass, (std::vector<uint16_t>{4, 65535, 2}));  // saturates
+  const MergedHead mass = MergeBuckets(head_, anchors_, MergeMode::kMass, false);
+  EXPECT_FLOAT_EQ(mass.k[0], (1 * 1 + 2 * 3) / 4.0F);
+  EXPECT_EQ(mass.mass, mean.mass);
+  const MergedHead none = MergeBuckets(head_, anchors_, MergeMode::kNone, false);
+  EXPECT_EQ(none.k, (std::vector<float>{1, 3, 6}));
+  EXPECT_EQ(none.mass, (std::vector<uint16_t>{1, 1, 2}));
+  const MergedHead v_only = MergeBuckets(head_, anchors_, MergeMode::kVOnly, false);
+  EXPECT_EQ(v_only.k, none.k);
+  EXPECT_EQ(v_only.v, mean.v);
+}
+
+TEST_F(MergeTest, APureSinkAcceptsNoMerges) {
+  const std::vector<int32_t> anchors = {0, 3};  // buckets 0-1, 2-4
+  const MergedHead merged = MergeBuckets(head_, anchors, MergeMode::kMean, true);
+  EXPECT_EQ(merged.k, (std::vector<float>{1, 4}));
+  EXPECT_EQ(merged.mass, (std::vector<uint16_t>{1, 65535}));
+  const MergedHead inner = MergeBuckets(head_, anchors_, MergeMode::kMean, true);
+  EXPECT_EQ(inner.k, (std::vector<float>{1, 3.5F, 6}));
+}
+
+// Two heads, one dimension.
+struct TwoHeads {
+  std::vector<float> v;
+  std::vector<float> score;
+  std::vector<uint32_t> birth;
+
+  LayerView View(int64_t seen_after) const {
+    return {.kv_heads = 2,
+            .head_dim = 1,
+            .entries = static_cast<int32_t>(v.size() / 2),
+            .capacity = static_cast<int64_t>(v.size() / 2),
+            .seen_after = seen_after,
+            .v = v.data(),
+            .score = score.data(),
+            .birth = birth.data()};
+  }
+};
+
+TEST(ElasticTest, SelectsByTheMeanOverHeads) {
+  const TwoHeads layer{.v = std::vector<float>(10, 1),
+                       .score = {1, 9, 0, 4, 0, 1, 0, 8, 5, 0},
+                       .birth = {0, 1, 2, 3, 4, 0, 1, 2, 3, 4}};
+  const Selection kept = PolicyOf("elastic")->Select(layer.View(5), 3);
+  EXPECT_EQ(kept[0], (std::vector<int32_t>{0, 1, 4}));  // 9 + 0 and 4 + 5 tie
+  EXPECT_EQ(kept[1], kept[0]);
+}
+
+TEST(ElasticTest, DeletesAtAFixedPoint) {
+  const auto policy = PolicyOf("elastic");
+  const std::vector<float> scores(101, 0.0F);
+  EXPECT_EQ(policy->Victim({.scores = scores, .cap = 100, .anchors_at_fold = 80}), 55);
+  EXPECT_EQ(policy->Victim({.scores = scores, .cap = 100, .anchors_at_fold = 20}), 1);
+  EXPECT_EQ(policy->Victim({.scores = scores, .cap = 100, .anchors_at_fold = 500}), 99);
+}
+
+TEST(ConcertinaTest, SelectsByAttentionPerQueryTimesValuePerHead) {
+  // Entry i was seen by 5 - i queries. Head 0: 10/4, 6/3, 5/2 with |v| 1, 1, 2; head 1: only |v|
+  // differs.
+  const TwoHeads layer{.v = {1, 1, -1, -2, 1, 1, -3, 1, 2, 1},
+                       .score = {0, 10, 6, 5, 0, 0, 4, 3, 2, 0},
+                       .birth = {0, 1, 2, 3, 4, 0, 1, 2, 3, 4}};
+  const Selection kept = PolicyOf("concertina")->Select(layer.View(5), 3);
+  EXPECT_EQ(kept[0], (std::vector<int32_t>{0, 3, 4}));
+  EXPECT_EQ(kept[1], (std::vector<int32_t>{0, 1, 4}));
+}
+
+TEST(ConcertinaTest, EvictsTheLeastAttendedOutsideTheRecentHalf) {
+  const auto policy = PolicyOf("concertina");
+  const auto victim = [&policy](const std::vector<float>& scores, int32_t cap) {
+    return policy->Victim({.scores = scores, .cap = cap, .anchors_at_fold = cap});
+  };
+  EXPECT_EQ(victim({0, 5, 3, 3, 0, 0, 0}, 6), 2);  // newest 3 protected, tie to the lower index
+  EXPECT_EQ(victim({9, 5, 3, 3, 1, 0, 0}, 4), 4);  // newest 2 protected
+  EXPECT_EQ(victim({0, 7, 0}, 2), 1);
+  EXPECT_EQ(victim({0, 7, 1, 0}, 3), 2);
+  EXPECT_EQ(victim({0, 7, 1, 0, 0}, 3), 3);  // two over the cap, as after a smaller budget
+}
+
+TEST(ConcertinaTest, SlopeIsAnOption) {
+  EXPECT_EQ(PolicyOf("concertina")->slope_r(), 2.5);
+  EXPECT_EQ(PolicyOf("concertina", {.slope_r = 1.0})->slope_r(), 1.0);
+  for (const double slope : {0.0, -1.0, 1e9, std::numeric_limits<double>::quiet_NaN()}) {
+    EXPECT_EQ(MakePolicy("concertina", {.slope_r = slope}).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+}
+
+TEST(RegistryTest, NamesMakePoliciesOfThatName) {
+  EXPECT_EQ(PolicyNames().front(), "concertina");
+  for (const std::string_view name : PolicyNames()) {
+    EXPECT_EQ(PolicyOf(name)->name(), name);
+  }
+  EXPECT_EQ(MakePolicy("no-such-policy").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(PolicyOf("concertina")->default_on_context_end(), OnContextEnd::kRebase);
+  EXPECT_EQ(PolicyOf("elastic")->default_on_context_end(), OnContextEnd::kRefuse);
+}
+
+}  // namespace
+}  // namespace concertina

@@ -1,0 +1,279 @@
+// Random sessions, budgets, turns, cancels and closes against a simple model of the pool: after
+// every operation the pool's used bytes are the sessions' to the byte, every layer is within its
+// share and every session within its budget; when all are closed nothing is left.
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <iostream>
+#include <random>
+
+#include "session_driver.h"
+
+namespace concertina {
+namespace {
+
+using testing::Contents;
+using testing::DecodeToken;
+using testing::Element;
+using testing::ElementWriter;
+using testing::HeadContents;
+using testing::MakePool;
+using testing::PolicyOf;
+using testing::Prefill;
+using testing::PromptWorkspace;
+
+// What a session should hold, kept without looking at it: entries per layer.
+struct Model {
+  std::vector<int32_t> entries;
+  int64_t seen = 0;
+  bool broken = false;  // a prefill was abandoned half way
+};
+
+struct Session {
+  std::unique_ptr<SessionCache> cache;
+  Model model;
+  uint32_t id;
+};
+
+class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
+ protected:
+  PoolPropertyTest()
+      : shape_{.layers = 3, .kv_heads = 2, .head_dim = GetParam()},
+        pool_(MakePool(2500, shape_)),
+        seed_(SeedFromEnvironment()),
+        random_(seed_ + static_cast<uint32_t>(GetParam())) {}
+
+  static uint32_t SeedFromEnvironment() {
+    const char* seed = std::getenv("CONCERTINA_SEED");
+    return seed != nullptr ? static_cast<uint32_t>(std::strtoul(seed, nullptr, 10))
+                           : std::random_device{}();
+  }
+
+  uint32_t Below(uint32_t n) { return static_cast<uint32_t>(random_() % n); }
+
+  Budget RandomBudget() {
+    switch (Below(3)) {
+      case 0:
+        return Budget::Ratio((1 + Below(100)) / 100.0);
+      case 1:
+        return Budget::Tokens(1 + Below(60));
+      default:
+        return Budget::Bytes((1 + Below(120)) * pool_->page_bytes() + Below(500));
+    }
+  }
+
+  void Open() {
+    const auto names = PolicyNames();
+    const std::string_view name = names[Below(static_cast<uint32_t>(names.size()))];
+    const auto policy = PolicyOf(name, {.merge = MergeMode::kNone});
+    const EntryType type = Below(2) == 0 ? EntryType::kF32 : EntryType::kBf16;
+    Session session{.cache = std::make_unique<SessionCache>(pool_.get(), shape_, type, policy,
+                                                            RandomBudget(), OnContextEnd::kRebase),
+                    .model = {.entries = std::vector<int32_t>(shape_.layers, 0)},
+                    .id = next_id_++};
+    sessions_.push_back(std::move(session));
+  }
+
+  // Shares by the session's policy for what the model says it holds.
+  std::vector<int32_t> Shares(const Session& session, int64_t seen, int32_t more) const {
+    std::vector<int32_t> holds = session.model.entries;
+    for (int32_t& held : holds) {
+      held += more;
+    }
+    if (session.cache->policy().keeps_everything()) {
+      return holds;
+    }
+    return ResolveBudget(session.cache->budget(), seen, session.cache->policy().slope_r(), holds,
+                         session.cache->layout(), shape_)
+        .shares;
+  }
+
+  // After a fold or a step: exact shares; byte budgets may fall short of them while layers change
+  // over.
+  void Settle(Session& session, const std::vector<int32_t>& shares) {
+    const bool bytes = session.cache->budget().unit == Budget::Unit::kBytes;
+    for (int layer = 0; layer < shape_.layers; ++layer) {
+      const int32_t held = session.cache->EntriesIn(layer, 0);
+      if (bytes) {
+        ASSERT_LE(held, shares[layer]) << "seed " << seed_;
+        ASSERT_GE(held, std::min(2, shares[layer])) << "seed " << seed_;
+      } else {
+        ASSERT_EQ(held, shares[layer]) << "seed " << seed_;
+      }
+      session.model.entries[layer] = held;
+    }
+    if (bytes) {
+      const int64_t floor = shape_.layers * shape_.kv_heads * pool_->page_bytes();
+      ASSERT_LE(session.cache->used_bytes(), std::max(session.cache->budget().bytes, floor))
+          << "seed " << seed_;
+    }
+  }
+
+  void Turn(Session& session) {
+    SessionCache& cache = *session.cache;
+    if (session.model.broken) {
+      ASSERT_FALSE(cache.BeginPrefill(3).ok());
+      cache.Clear();
+      session.model = {.entries = std::vector<int32_t>(shape_.layers, 0)};
+    }
+    const auto tokens = static_cast<int32_t>(1 + Below(Below(4) == 0 ? 120 : 12));
+    const int32_t answer = static_cast<int32_t>(Below(10));
+    if (Below(2) == 0 && !cache.Reserve(cache.UsedBytesBound(tokens + answer)).ok()) {
+      return;  // not admitted
+    }
+    const bool reserved = cache.reserved_bytes() > cache.used_bytes();
+    const std::vector<int32_t> shares = Shares(session, cache.seen() + tokens, tokens);
+    const absl::Status prefilled = Prefill(cache, tokens, ElementWriter(session.id));
+    if (prefilled.ok()) {
+      session.model.seen += tokens;
+      Settle(session, shares);
+      Answer(session, answer, reserved);
+    } else if (prefilled.code() == absl::StatusCode::kResourceExhausted) {
+      // Only a session that did not reserve can find the pool empty.
+      ASSERT_FALSE(reserved) << prefilled << " seed " << seed_;
+      session.model.broken = true;
+    } else {
+      ASSERT_TRUE(cache.policy().keeps_everything()) << prefilled;
+    }
+    ASSERT_TRUE(cache.Reserve(0).ok());
+  }
+
+  void Answer(Session& session, int32_t tokens, bool reserved) {
+    SessionCache& cache = *session.cache;
+    cache.BeginDecode();
+    for (int32_t i = 0; i < tokens; ++i) {
+      if (Below(20) == 0) {
+        ASSERT_TRUE(cache.SetBudget(RandomBudget()).ok());
+        reserved = false;  // admission was for the budget before
+        ASSERT_TRUE(cache.Reserve(0).ok());
+      }
+      const std::vector<int32_t> shares = Shares(session, cache.seen() + 1, 1);
+      const absl::Status status = DecodeToken(cache, session.id);
+      if (!status.ok()) {
+        ASSERT_FALSE(reserved && status.code() == absl::StatusCode::kResourceExhausted)
+            << status << " seed " << seed_;
+        // Layers before the failure have evicted, none has the token.
+        for (int layer = 0; layer < shape_.layers; ++layer) {
+          ASSERT_LE(cache.EntriesIn(layer, 0), session.model.entries[layer]);
+          session.model.entries[layer] = cache.EntriesIn(layer, 0);
+        }
+        break;
+      }
+      session.model.seen += 1;
+      Settle(session, shares);
+    }
+    cache.EndDecode();
+  }
+
+  // A turn cancelled before its first fold, or half way through the layers.
+  void Cancel(Session& session) {
+    SessionCache& cache = *session.cache;
+    if (session.model.broken || !cache.BeginPrefill(static_cast<int32_t>(1 + Below(30))).ok()) {
+      return;
+    }
+    PromptWorkspace workspace;
+    LayerPrompt* prompt = workspace.Prepare(cache);
+    const auto layers = static_cast<int>(Below(static_cast<uint32_t>(shape_.layers)));
+    for (int layer = 0; layer < layers; ++layer) {
+      cache.LoadLayer(layer, prompt);
+      session.model.broken = true;
+      if (!cache.FoldLayer(layer, *prompt).ok()) {
+        break;
+      }
+    }
+    ASSERT_EQ(cache.intact(), !session.model.broken);
+  }
+
+  void Check(bool deeply) {
+    int64_t used = 0;
+    int64_t reserved = 0;
+    for (const Session& session : sessions_) {
+      const SessionCache& cache = *session.cache;
+      used += cache.used_bytes();
+      reserved += cache.reserved_bytes();
+      if (session.model.broken) {
+        continue;
+      }
+      ASSERT_EQ(cache.seen(), session.model.seen) << "seed " << seed_;
+      int64_t pages = 0;
+      for (int layer = 0; layer < shape_.layers; ++layer) {
+        for (int head = 0; head < shape_.kv_heads; ++head) {
+          ASSERT_EQ(cache.EntriesIn(layer, head), session.model.entries[layer]) << "seed " << seed_;
+          pages += cache.layout().PagesFor(session.model.entries[layer]);
+        }
+      }
+      ASSERT_EQ(cache.used_bytes(), pages * pool_->page_bytes()) << "seed " << seed_;
+      if (deeply) {
+        CheckOrigin(session);
+      }
+    }
+    ASSERT_EQ(pool_->used_bytes(), used) << "seed " << seed_;
+    ASSERT_EQ(pool_->reserved_bytes(), reserved) << "seed " << seed_;
+    ASSERT_LE(pool_->reserved_bytes(), pool_->capacity_bytes());
+    ASSERT_LE(pool_->used_bytes(), pool_->reserved_bytes());
+  }
+
+  // No entry was overwritten by another session.
+  void CheckOrigin(const Session& session) {
+    for (int layer = 0; layer < shape_.layers; ++layer) {
+      for (int head = 0; head < shape_.kv_heads; ++head) {
+        const HeadContents held = Contents(*session.cache, layer, head);
+        for (size_t i = 0; i < held.births.size(); ++i) {
+          for (int64_t d = 0; d < shape_.head_dim; ++d) {
+            ASSERT_EQ(held.k[i * shape_.head_dim + d],
+                      Element(session.id, layer, head, held.births[i], d, false))
+                << "seed " << seed_;
+            ASSERT_EQ(held.v[i * shape_.head_dim + d],
+                      Element(session.id, layer, head, held.births[i], d, true))
+                << "seed " << seed_;
+          }
+        }
+      }
+    }
+  }
+
+  void Close(size_t index) { sessions_.erase(sessions_.begin() + static_cast<int64_t>(index)); }
+
+  const CacheShape shape_;
+  std::unique_ptr<PagePool> pool_;
+  const uint32_t seed_;
+  std::mt19937 random_;
+  std::vector<Session> sessions_;
+  uint32_t next_id_ = 1;
+};
+
+TEST_P(PoolPropertyTest, TheLedgerIsExactAfterEveryOperation) {
+  std::cout << "CONCERTINA_SEED=" << seed_ << " repeats this run\n";
+  constexpr int kOperations = 4000;  // for each of three head sizes
+  for (int operation = 0; operation < kOperations; ++operation) {
+    const uint32_t dice = Below(100);
+    const size_t pick = sessions_.empty() ? 0 : Below(static_cast<uint32_t>(sessions_.size()));
+    if (sessions_.empty() || (dice < 10 && sessions_.size() < 24)) {
+      Open();
+    } else if (dice < 70) {
+      ASSERT_NO_FATAL_FAILURE(Turn(sessions_[pick]));
+    } else if (dice < 80) {
+      ASSERT_TRUE(sessions_[pick].cache->SetBudget(RandomBudget()).ok());
+    } else if (dice < 90) {
+      ASSERT_NO_FATAL_FAILURE(Cancel(sessions_[pick]));
+    } else if (dice < 94) {
+      sessions_[pick].cache->Clear();
+      sessions_[pick].model = {.entries = std::vector<int32_t>(shape_.layers, 0)};
+    } else {
+      Close(pick);
+    }
+    ASSERT_NO_FATAL_FAILURE(Check(operation % 50 == 0)) << "operation " << operation;
+  }
+  while (!sessions_.empty()) {
+    Close(sessions_.size() - 1);
+    ASSERT_NO_FATAL_FAILURE(Check(false));
+  }
+  EXPECT_EQ(pool_->used_bytes(), 0);
+  EXPECT_EQ(pool_->reserved_bytes(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(HeadDims, PoolPropertyTest, ::testing::Values(4, 16, 64));
+
+}  // namespace
+}  // namespace concertina

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "cache/page_pool.h"
+#include "cache/session_cache.h"
+
+// Drives a SessionCache the way the engine does, with entries that say where they came from.
+
+namespace concertina::testing {
+
+// Owns the memory of one LayerPrompt.
+class PromptWorkspace {
+ public:
+  LayerPrompt* Prepare(const SessionCache& cache);
+
+ private:
+  LayerPrompt prompt_;
+  std::vector<float> k_, v_, score_;
+  std::vector<uint32_t> birth_;
+  std::vector<uint16_t> mass_;
+};
+
+// A deterministic value in [-1, 1) for one element; exact in bf16.
+float Element(uint32_t session, int layer, int head, uint32_t birth, int64_t dim, bool value);
+
+// Writes K, V and attention for one layer of a prefill. `prompt` is loaded; the default writes
+// Element() and pseudo-random attention.
+using LayerWriter = std::function<void(const SessionCache&, int layer, LayerPrompt*)>;
+LayerWriter ElementWriter(uint32_t session);
+
+// A whole prefill. Stops at the first error; `folds` (optional) collects the reports.
+absl::Status Prefill(SessionCache& cache, int32_t tokens, const LayerWriter& writer,
+                     std::vector<FoldReport>* folds = nullptr);
+
+// One decode step between BeginDecode and EndDecode; adds pseudo-random attention.
+absl::Status DecodeToken(SessionCache& cache, uint32_t session);
+
+// What one head holds, in birth order.
+struct HeadContents {
+  std::vector<uint32_t> births;
+  std::vector<float> k, v;
+  std::vector<uint16_t> masses;
+  std::vector<float> scores;
+};
+HeadContents Contents(const SessionCache& cache, int layer, int head);
+
+std::unique_ptr<PagePool> MakePool(int64_t pages, CacheShape shape);
+std::shared_ptr<const Policy> PolicyOf(std::string_view name, const PolicyOptions& options = {});
+
+}  // namespace concertina::testing
