@@ -45,12 +45,12 @@ struct PrefillAttentionArgs {
 };
 
 // Deterministic: a row's output depends on its query and the keys it sees only. Column sums add up
-// blocks of 64 rows, so that a prompt cut into slices gives the same sums bit for bit when every
-// slice but the last has a multiple of 64 rows.
+// tiles of 16 rows in order, so that a prompt cut into slices gives the same sums bit for bit when
+// every slice but the last has a multiple of 16 rows.
 //
 // Each call lays out the keys anew (keys x head_dim copies per key head), which is small beside
-// rows x keys x head_dim from 16 rows on. Scratch memory: per thread 16 rows x group x keys floats,
-// and one float per (64-row block, head, key) when column sums are asked for.
+// rows x keys x head_dim from 16 rows on. Scratch memory: keys x head_dim per key head, per thread
+// 16 rows x group x keys, and, when column sums are asked for, (head, key) sums of 32 tiles.
 void PrefillAttention(const PrefillAttentionArgs& args, Workspace& workspace);
 
 }  // namespace concertina

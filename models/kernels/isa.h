@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstdint>
+
+// Inner loops compiled once per instruction set (isa_avx512.cpp, isa_avx2.cpp, isa_base.cpp) from
+// the same text (*.inc) and chosen at run time. Only plain structs and function pointers cross this
+// border: an inline function shared with a translation unit built for AVX-512 could be the copy the
+// linker keeps, and would then crash older CPUs.
+
+namespace concertina::isa {
+
+// c[rows x columns] = (accumulate ? c : 0) + (a b + bias), with a(r, i) = a[r * a_row + i * a_step]
+// and b(i, j) = b[i * b_step + j]. Each element is one chain over ascending i.
+struct GemmTile {
+  const float* a;
+  int64_t a_row;
+  int64_t a_step;
+  const float* b;  // each of the k rows has panel_columns readable floats
+  int64_t b_step;
+  int64_t k;
+  int64_t rows;     // 1 .. tile_rows
+  int64_t columns;  // 1 .. panel_columns
+  float* c;
+  int64_t c_row;
+  bool accumulate;
+  const float* bias;  // null, or [columns]
+};
+
+// One DecodeItem; see decode_attention.h.
+struct DecodeTask {
+  const uint8_t* const* pages;
+  int64_t entries;
+  int64_t entries_per_page;
+  int64_t head_dim;
+  int64_t k_offset;
+  int64_t v_offset;
+  bool bf16;
+  const float* q;
+  int64_t group;
+  float scale;
+  const float* bias;
+  float* out;
+  float* score_sums;
+  float* scores;  // scratch [group][score_row]
+  int64_t score_row;
+};
+
+struct Kernels {
+  const char* name;
+  int64_t panel_columns;
+  int64_t tile_rows;
+  int64_t lanes;
+
+  void (*gemm_tile)(const GemmTile& tile);
+
+  // s[i] = exp(scale * s[i] + bias[i] - max) for i < count, 0 for count <= i < padded (a multiple
+  // of lanes). Returns the sum.
+  float (*softmax)(float* s, int64_t count, int64_t padded, float scale, const float* bias);
+  // sum[i] += factor * p[i]
+  void (*add_scaled)(const float* p, float factor, int64_t count, float* sum);
+  // x[i] *= factor
+  void (*scale)(float* x, float factor, int64_t count);
+  void (*decode)(const DecodeTask& task);
+
+  // Element-wise, one row (or run) at a time; see elementwise.h.
+  void (*rms_norm)(const float* x, const float* weight, int64_t d, float eps, float* y);
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, int64_t d, float eps,
+                     float* y);
+  void (*add)(const float* x, int64_t count, float* y);
+  void (*silu_multiply)(const float* gate, const float* up, int64_t count, float* y);
+  void (*gelu)(float* x, int64_t count);
+  void (*quick_gelu)(float* x, int64_t count);
+  void (*exp)(float* x, int64_t count);
+  // One head: x [2 * half], cos and sin [half].
+  void (*rotate)(float* x, const float* cos, const float* sin, float sign, int64_t half);
+
+  // Round to nearest even, and back. `bias` null or [count]; y = (accumulate ? y : 0) + (x + bias).
+  void (*to_bf16)(const float* x, int64_t count, uint16_t* y);
+  void (*from_bf16)(const uint16_t* x, int64_t count, bool accumulate, const float* bias, float* y);
+};
+
+enum class Level { kBase, kAvx2, kAvx512 };
+
+// The best variant this CPU runs, or the one forced by a test.
+const Kernels& Active();
+// The variant of a level, or null when this CPU lacks it.
+const Kernels* Variant(Level level);
+// Makes Active() return `kernels`; null goes back to the best. For tests, from one thread.
+void ForceForTesting(const Kernels* kernels);
+
+const Kernels& Avx512Kernels();
+const Kernels& Avx2Kernels();
+const Kernels& BaseKernels();
+
+}  // namespace concertina::isa

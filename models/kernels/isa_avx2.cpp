@@ -1,0 +1,61 @@
+#include <immintrin.h>
+
+#include "models/kernels/isa.h"
+
+namespace concertina::isa::avx2 {
+namespace {
+
+using Vec = __m256;
+using IntVec = __m256i;
+constexpr int64_t kLanes = 8;
+constexpr int kTileRows = 6;
+
+inline __m256i FirstLanes(int64_t n) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane);
+}
+
+inline Vec Set(float x) { return _mm256_set1_ps(x); }
+inline Vec Load(const float* p) { return _mm256_loadu_ps(p); }
+inline Vec LoadPart(const float* p, int64_t n) { return _mm256_maskload_ps(p, FirstLanes(n)); }
+inline void Store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
+inline void StorePart(float* p, Vec x, int64_t n) { _mm256_maskstore_ps(p, FirstLanes(n), x); }
+inline Vec Fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+// The second operand when either is NaN.
+inline Vec Max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+inline Vec Min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+inline Vec Abs(Vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+inline Vec CopySign(Vec magnitude, Vec sign) {
+  return _mm256_or_ps(Abs(magnitude), _mm256_and_ps(sign, _mm256_set1_ps(-0.0f)));
+}
+// a > b ? x : y
+inline Vec SelectGreater(Vec a, Vec b, Vec x, Vec y) {
+  return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
+inline IntVec Bits(Vec a) { return _mm256_castps_si256(a); }
+inline Vec FromBits(IntVec a) { return _mm256_castsi256_ps(a); }
+inline IntVec AddInt(IntVec a, IntVec b) { return _mm256_add_epi32(a, b); }
+template <int kBits>
+inline IntVec ShiftLeft(IntVec a) {
+  return _mm256_slli_epi32(a, kBits);
+}
+inline Vec LoadBf16(const uint8_t* p) {
+  const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return FromBits(ShiftLeft<16>(_mm256_cvtepu16_epi32(half)));
+}
+// Lanes added pairwise at distance 4, 2, 1.
+inline float Sum(Vec a) {
+  __m128 q = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+}
+
+}  // namespace
+}  // namespace concertina::isa::avx2
+
+#define CONCERTINA_ISA_NAMESPACE avx2
+#include "models/kernels/isa_kernels.inc"
+
+namespace concertina::isa {
+const Kernels& Avx2Kernels() { return avx2::kTable; }
+}  // namespace concertina::isa

@@ -1,0 +1,69 @@
+#include <emmintrin.h>
+
+#include "models/kernels/isa.h"
+
+namespace concertina::isa::base {
+namespace {
+
+using Vec = __m128;
+using IntVec = __m128i;
+constexpr int64_t kLanes = 4;
+constexpr int kTileRows = 6;
+
+inline Vec Set(float x) { return _mm_set1_ps(x); }
+inline Vec Load(const float* p) { return _mm_loadu_ps(p); }
+// n is 1 .. 3; the mask tells the compiler so.
+inline Vec LoadPart(const float* p, int64_t n) {
+  alignas(16) float part[4] = {};
+  __builtin_memcpy(part, p, static_cast<size_t>(n & 3) * sizeof(float));
+  return _mm_load_ps(part);
+}
+inline void Store(float* p, Vec x) { _mm_storeu_ps(p, x); }
+inline void StorePart(float* p, Vec x, int64_t n) {
+  if (n & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), x);
+    p += 2;
+    x = _mm_movehl_ps(x, x);
+  }
+  if (n & 1) _mm_store_ss(p, x);
+}
+// SSE2 has no fused operation: two roundings, the same in every kernel of this variant.
+inline Vec Fma(Vec a, Vec b, Vec c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+// The second operand when either is NaN.
+inline Vec Max(Vec a, Vec b) { return _mm_max_ps(a, b); }
+inline Vec Min(Vec a, Vec b) { return _mm_min_ps(a, b); }
+inline Vec Abs(Vec a) { return _mm_andnot_ps(_mm_set1_ps(-0.0f), a); }
+inline Vec CopySign(Vec magnitude, Vec sign) {
+  return _mm_or_ps(Abs(magnitude), _mm_and_ps(sign, _mm_set1_ps(-0.0f)));
+}
+// a > b ? x : y
+inline Vec SelectGreater(Vec a, Vec b, Vec x, Vec y) {
+  const __m128 mask = _mm_cmpgt_ps(a, b);
+  return _mm_or_ps(_mm_and_ps(mask, x), _mm_andnot_ps(mask, y));
+}
+inline IntVec Bits(Vec a) { return _mm_castps_si128(a); }
+inline Vec FromBits(IntVec a) { return _mm_castsi128_ps(a); }
+inline IntVec AddInt(IntVec a, IntVec b) { return _mm_add_epi32(a, b); }
+template <int kBits>
+inline IntVec ShiftLeft(IntVec a) {
+  return _mm_slli_epi32(a, kBits);
+}
+inline Vec LoadBf16(const uint8_t* p) {
+  const __m128i half = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return FromBits(_mm_unpacklo_epi16(_mm_setzero_si128(), half));
+}
+// Lanes added pairwise at distance 2, 1.
+inline float Sum(Vec a) {
+  const __m128 q = _mm_add_ps(a, _mm_movehl_ps(a, a));
+  return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+
+}  // namespace
+}  // namespace concertina::isa::base
+
+#define CONCERTINA_ISA_NAMESPACE base
+#include "models/kernels/isa_kernels.inc"
+
+namespace concertina::isa {
+const Kernels& BaseKernels() { return base::kTable; }
+}  // namespace concertina::isa
