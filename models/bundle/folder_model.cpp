@@ -4,7 +4,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "models/bundle/loaders.h"
-#include "models/config/json_fields.h"
+#include "models/config/config_fields.h"
 #include "models/config/json_file.h"
 #include "models/weights/safetensors.h"
 #include "nlohmann/json.hpp"
@@ -99,7 +99,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadFolderModel(
   const std::string& folder = options.path;
   absl::StatusOr<nlohmann::json> config = ReadJsonFile(folder + "/config.json");
   if (!config.ok()) return config.status();
-  JsonFields fields(*config, "model's configuration");
+  ConfigFields fields(*config, "model's configuration");
   const bool llava = fields.OneOf("model_type", "", {"llava", "llama"}) == "llava";
   const nlohmann::json* text_object = llava ? fields.Object("text_config") : &*config;
   if (!fields.status().ok()) return fields.status();

@@ -4,7 +4,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "models/bundle/loaders.h"
-#include "models/config/json_fields.h"
+#include "models/config/config_fields.h"
 #include "models/config/json_file.h"
 #include "nlohmann/json.hpp"
 
@@ -41,7 +41,7 @@ absl::Status LoadVisionParts(const nlohmann::json& config, const std::string& fo
   if (!preprocess.ok()) return preprocess.status();
   absl::Status status = CheckPictureSize(*preprocess, vision->image_side);
 
-  JsonFields fields(config, "model's configuration");
+  ConfigFields fields(config, "model's configuration");
   const char* token_name = fields.Has("image_token_index") ? "image_token_index" : "image_token_id";
   constexpr int64_t kDefaultImageToken = 32000;  // HF LlavaConfig
   const int64_t token = fields.Int(token_name, kDefaultImageToken, 0, INT32_MAX);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "models/config/json_fields.h"
+#include "models/config/config_fields.h"
 #include "models/weights/tensor_source.h"
 #include "nlohmann/json.hpp"
 
@@ -24,12 +24,12 @@ constexpr int64_t kMaxPositions = int64_t{1} << 24;
 constexpr double kMaxTheta = 1e12;
 
 // theta from `rope_parameters` (transformers >= 5) or `rope_theta`; scaled RoPE is refused.
-double RopeTheta(JsonFields& fields, const std::string& where) {
+double RopeTheta(ConfigFields& fields, const std::string& where) {
   double theta = fields.Number("rope_theta", 10000.0, 1.0, kMaxTheta);
   for (const char* name : {"rope_scaling", "rope_parameters"}) {
     const nlohmann::json* object = fields.Object(name);
     if (object == nullptr) continue;
-    JsonFields rope(*object, absl::StrCat(where, ": ", name));
+    ConfigFields rope(*object, absl::StrCat(where, ": ", name));
     rope.OneOf(rope.Has("rope_type") ? "rope_type" : "type", "default", {"default"});
     if (rope.Number("partial_rotary_factor", 1.0, 0.0, 1.0) != 1.0) {
       rope.Refuse("partial_rotary_factor", "below 1");
@@ -125,7 +125,7 @@ absl::Status CheckLanguageConfig(const LanguageConfig& config) {
 
 absl::StatusOr<LanguageConfig> LanguageConfigFromJson(const nlohmann::json& json) {
   const std::string where = "language model's configuration";
-  JsonFields fields(json, where);
+  ConfigFields fields(json, where);
   fields.OneOf("model_type", "llama", {"llama"});
   fields.OneOf("hidden_act", "silu", {"silu", "swish"});
   if (fields.Bool("attention_bias", false)) fields.Refuse("attention_bias", "true");

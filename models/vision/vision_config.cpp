@@ -3,7 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "models/config/json_fields.h"
+#include "models/config/config_fields.h"
 #include "nlohmann/json.hpp"
 
 namespace concertina {
@@ -22,7 +22,7 @@ struct Defaults {
 constexpr Defaults kClipDefaults{768, 3072, 12, 12, 224, 32};    // CLIPVisionConfig
 constexpr Defaults kLlavaDefaults{1024, 4096, 24, 16, 336, 14};  // LlavaConfig without any
 
-VisionConfig TowerFromJson(JsonFields& fields, const Defaults& defaults) {
+VisionConfig TowerFromJson(ConfigFields& fields, const Defaults& defaults) {
   fields.OneOf("model_type", "clip_vision_model", {"clip_vision_model"});
   VisionConfig config;
   const auto read = [&](std::string_view name, int64_t fallback, int64_t max) {
@@ -48,7 +48,7 @@ VisionConfig TowerFromJson(JsonFields& fields, const Defaults& defaults) {
 }
 
 // `vision_feature_layer`: an index into HF's hidden_states, or several.
-void ReadFeatureLayers(JsonFields& llava, VisionConfig* config) {
+void ReadFeatureLayers(ConfigFields& llava, VisionConfig* config) {
   constexpr std::string_view kName = "vision_feature_layer";
   const nlohmann::json* field = llava.Find(kName);
   nlohmann::json list = nlohmann::json::array();
@@ -73,10 +73,10 @@ void ReadFeatureLayers(JsonFields& llava, VisionConfig* config) {
 }  // namespace
 
 absl::StatusOr<VisionConfig> VisionConfigFromJson(const nlohmann::json& llava) {
-  JsonFields fields(llava, "model's configuration");
+  ConfigFields fields(llava, "model's configuration");
   const nlohmann::json* tower = fields.Object("vision_config");
   static const nlohmann::json kEmpty = nlohmann::json::object();
-  JsonFields tower_fields(tower == nullptr ? kEmpty : *tower, "vision_config");
+  ConfigFields tower_fields(tower == nullptr ? kEmpty : *tower, "vision_config");
   VisionConfig config =
       TowerFromJson(tower_fields, tower == nullptr ? kLlavaDefaults : kClipDefaults);
   fields.Adopt(tower_fields.status());

@@ -1,4 +1,4 @@
-#include "models/config/json_fields.h"
+#include "models/config/config_fields.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,18 +10,18 @@
 
 namespace concertina {
 
-JsonFields::JsonFields(const nlohmann::json& object, std::string where)
+ConfigFields::ConfigFields(const nlohmann::json& object, std::string where)
     : object_(object), where_(std::move(where)) {
   if (!object_.is_object()) Record(absl::InvalidArgumentError(where_ + " is not a JSON object"));
 }
 
-const nlohmann::json* JsonFields::Find(std::string_view name) const {
+const nlohmann::json* ConfigFields::Find(std::string_view name) const {
   if (!object_.is_object()) return nullptr;
   const auto it = object_.find(std::string(name));
   return it == object_.end() || it->is_null() ? nullptr : &*it;
 }
 
-int64_t JsonFields::Int(std::string_view name, int64_t fallback, int64_t min, int64_t max) {
+int64_t ConfigFields::Int(std::string_view name, int64_t fallback, int64_t min, int64_t max) {
   const nlohmann::json* field = Find(name);
   if (field == nullptr) return fallback;
   // An unsigned value above int64 would wrap in get<int64_t>().
@@ -36,7 +36,7 @@ int64_t JsonFields::Int(std::string_view name, int64_t fallback, int64_t min, in
   return value;
 }
 
-double JsonFields::Number(std::string_view name, double fallback, double min, double max) {
+double ConfigFields::Number(std::string_view name, double fallback, double min, double max) {
   const nlohmann::json* field = Find(name);
   if (field == nullptr) return fallback;
   const double value = field->is_number() ? field->get<double>() : std::nan("");
@@ -47,7 +47,7 @@ double JsonFields::Number(std::string_view name, double fallback, double min, do
   return value;
 }
 
-bool JsonFields::Bool(std::string_view name, bool fallback) {
+bool ConfigFields::Bool(std::string_view name, bool fallback) {
   const nlohmann::json* field = Find(name);
   if (field == nullptr) return fallback;
   if (!field->is_boolean()) {
@@ -57,7 +57,7 @@ bool JsonFields::Bool(std::string_view name, bool fallback) {
   return field->get<bool>();
 }
 
-std::string JsonFields::String(std::string_view name, std::string_view fallback) {
+std::string ConfigFields::String(std::string_view name, std::string_view fallback) {
   const nlohmann::json* field = Find(name);
   if (field == nullptr) return std::string(fallback);
   if (!field->is_string()) {
@@ -67,14 +67,14 @@ std::string JsonFields::String(std::string_view name, std::string_view fallback)
   return field->get<std::string>();
 }
 
-std::string JsonFields::OneOf(std::string_view name, std::string_view fallback,
-                              std::initializer_list<std::string_view> known) {
+std::string ConfigFields::OneOf(std::string_view name, std::string_view fallback,
+                                std::initializer_list<std::string_view> known) {
   std::string value = String(name, fallback);
   if (std::find(known.begin(), known.end(), value) == known.end()) Refuse(name, QuotedName(value));
   return value;
 }
 
-const nlohmann::json* JsonFields::Object(std::string_view name) {
+const nlohmann::json* ConfigFields::Object(std::string_view name) {
   const nlohmann::json* field = Find(name);
   if (field != nullptr && !field->is_object()) {
     Fail(name, "must be an object");
@@ -83,17 +83,17 @@ const nlohmann::json* JsonFields::Object(std::string_view name) {
   return field;
 }
 
-void JsonFields::Fail(std::string_view name, std::string_view fault) {
+void ConfigFields::Fail(std::string_view name, std::string_view fault) {
   Record(absl::InvalidArgumentError(
       absl::StrCat(where_, ": ", std::string(name), " ", std::string(fault))));
 }
 
-void JsonFields::Refuse(std::string_view name, std::string_view what) {
+void ConfigFields::Refuse(std::string_view name, std::string_view what) {
   Record(absl::UnimplementedError(
       absl::StrCat(where_, ": ", std::string(name), " ", std::string(what), " is not supported")));
 }
 
-void JsonFields::Record(absl::Status status) {
+void ConfigFields::Record(absl::Status status) {
   if (status_.ok()) status_ = std::move(status);
 }
 

@@ -13,9 +13,9 @@ namespace concertina {
 // Typed, range-checked reading of the fields of one JSON object. The first fault sticks: read
 // everything, then look at status(). A field that is absent or null has its default. Views
 // `object`, which must outlive it. `where` names the object in messages.
-class JsonFields {
+class ConfigFields {
  public:
-  JsonFields(const nlohmann::json& object, std::string where);
+  ConfigFields(const nlohmann::json& object, std::string where);
 
   int64_t Int(std::string_view name, int64_t fallback, int64_t min, int64_t max);
   double Number(std::string_view name, double fallback, double min, double max);
