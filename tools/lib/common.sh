@@ -22,8 +22,8 @@ as_root() {
   fi
 }
 
-# Shows the last line of a log with the seconds passed, until killed: in place on a terminal, else
-# one line every 15 seconds.
+# Shows the last line of a log with the seconds passed, until killed or left alone: in place on a
+# terminal, else one line every 15 seconds.
 show_progress() {
   local label=$1 log=$2 started=$SECONDS interval=15 last never
   [[ -t 2 ]] && interval=1
@@ -31,6 +31,7 @@ show_progress() {
   exec {never}<> <(:)
   while true; do
     read -rt "$interval" -u "$never" || true
+    kill -0 $$ 2>/dev/null || exit
     last=$(tail -c 400 "$log" 2>/dev/null | tr '\r' '\n' | grep -v '^[[:space:]]*$' | tail -n 1)
     if [[ -t 2 ]]; then
       printf '\r\033[K  %s %ds  %s' "$label" $((SECONDS - started)) "${last:0:70}" >&2
