@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "models/chat/tokenize_prompt.h"
 #include "server/engine/errors.h"
 
 namespace concertina {

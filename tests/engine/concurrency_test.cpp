@@ -1,0 +1,233 @@
+// Sessions together: batch independence, cancellation, rebuilds, limits.
+#include <gtest/gtest.h>
+
+#include <random>
+#include <thread>
+
+#include "server/engine/errors.h"
+#include "tests/engine/engine_fixture.h"
+
+namespace concertina::testing {
+namespace {
+
+const char* const kQuestions[] = {"What is shown in this image?", "Where is the car?",
+                                  "How many objects are there?", "Is it red, or what colour is it?"};
+
+std::vector<std::vector<int32_t>> Converse(TestEngine& engine, int who, int turns) {
+  const std::string id = engine.OpenId();
+  std::vector<std::vector<int32_t>> answers;
+  for (int turn = 0; turn < turns; ++turn) {
+    auto image = turn == 0 ? PlainImage(*TinyModel(), 0.2f * static_cast<float>(who)) : nullptr;
+    answers.push_back(engine.Turn(id, kQuestions[(who + turn) % 4], 10 + who, image)->tokens());
+  }
+  engine.Close(id);
+  return answers;
+}
+
+TEST(Concurrency, TokensEqualSoloRuns) {
+  EngineOptions options = TestEngine::DefaultOptions();
+  options.prefill_slice_rows = 64;
+  std::vector<std::vector<std::vector<int32_t>>> solo(8), together(8);
+  {
+    TestEngine engine(options);
+    for (int who = 0; who < 8; ++who) solo[who] = Converse(engine, who, 3);
+  }
+  TestEngine engine(options);
+  std::vector<std::thread> threads;
+  for (int who = 0; who < 8; ++who) {
+    threads.emplace_back([&, who] { together[who] = Converse(engine, who, 3); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(solo, together);
+  EXPECT_EQ(engine.Settled().pool_used_bytes, 0);
+}
+
+TEST(Concurrency, CancelKeepsWhatWasDelivered) {
+  TestEngine engine;
+  const std::string id = engine.OpenId();
+  std::shared_ptr<Engine::Handle> handle;
+  auto turn = engine.Start(TestEngine::Params(id, kQuestions[0], 400), &handle);
+  turn->WaitForTokens(3);
+  const auto asked = std::chrono::steady_clock::now();
+  handle->Cancel(absl::CancelledError("by the client"));
+  EXPECT_EQ(turn->Wait().code(), absl::StatusCode::kCancelled);
+  EXPECT_LT(std::chrono::steady_clock::now() - asked, std::chrono::seconds(1));
+  EXPECT_LT(turn->tokens().size(), 400u);
+  auto session = engine.Get(id);
+  ASSERT_TRUE(session.ok());
+  EXPECT_FALSE(session->busy);
+  EXPECT_EQ(session->turns, 1);
+  // The last delivered token is fed at the start of the next turn.
+  auto next = engine.Turn(id, kQuestions[1], 5);
+  ASSERT_TRUE(next->completed());
+  EXPECT_EQ(next->completed()->turn, 2);
+  EXPECT_EQ(next->completed()->carried_tokens, session->cache.tokens_seen);
+}
+
+TEST(Concurrency, AbandonedPrefillLeavesNoTrace) {
+  EngineOptions options = TestEngine::DefaultOptions();
+  options.prefill_slice_rows = 64;
+  TestEngine engine(options);
+  const std::string id = engine.OpenId();
+  const std::string other = engine.OpenId();
+  const auto image = PlainImage(*TinyModel(), 0.3f);
+  for (const std::string& session : {id, other}) engine.Turn(session, kQuestions[2], 20, image);
+  std::string words;
+  for (int i = 0; i < 60; ++i) words += " the car is red";
+  int abandoned = 0;
+  for (int i = 0; i < 50; ++i) {
+    std::shared_ptr<Engine::Handle> handle;
+    auto turn = engine.Start(TestEngine::Params(id, words, 4), &handle);
+    turn->WaitFor<StartedEvent>();
+    std::this_thread::sleep_for(std::chrono::microseconds(100 * i));
+    handle->Cancel(absl::CancelledError("by the client"));
+    if (!turn->Wait().ok() && turn->tokens().empty()) {
+      ++abandoned;
+    } else {
+      break;  // too late to be abandoned: the conversations now differ
+    }
+  }
+  ASSERT_GT(abandoned, 0);
+  if (engine.Get(id)->turns == 1) {
+    auto a = engine.Turn(id, kQuestions[3], 20);
+    auto b = engine.Turn(other, kQuestions[3], 20);
+    EXPECT_EQ(a->tokens(), b->tokens());
+    EXPECT_EQ(a->completed()->cache.used_bytes, b->completed()->cache.used_bytes);
+    EXPECT_EQ(a->completed()->cache.tokens_seen, b->completed()->cache.tokens_seen);
+  }
+}
+
+TEST(Concurrency, OneTurnAtATimePerSession) {
+  TestEngine engine;
+  const std::string id = engine.OpenId();
+  std::shared_ptr<Engine::Handle> handle;
+  auto first = engine.Start(TestEngine::Params(id, kQuestions[0], 400), &handle);
+  first->WaitForTokens(1);
+  EXPECT_EQ(ReasonOf(engine.Start(TestEngine::Params(id, "x", 1))->Wait()), reason::kTurnInFlight);
+  EXPECT_TRUE(engine.Close(id));
+  EXPECT_EQ(ReasonOf(first->Wait()), reason::kSessionClosed);
+  EXPECT_FALSE(engine.Close(id));
+  EXPECT_EQ(engine.Settled().pool_used_bytes, 0);
+}
+
+TEST(Concurrency, LimitsAreNamed) {
+  EngineOptions options = TestEngine::DefaultOptions();
+  options.max_sessions = 2;
+  options.max_queued_turns = 1;
+  options.max_batch = 1;
+  TestEngine engine(options);
+  const std::string a = engine.OpenId(), b = engine.OpenId();
+  EXPECT_EQ(ReasonOf(engine.Open().status()), reason::kSessionLimit);
+  std::shared_ptr<Engine::Handle> first, second;
+  auto running = engine.Start(TestEngine::Params(a, kQuestions[0], 400), &first);
+  running->WaitForTokens(1);
+  auto waiting = engine.Start(TestEngine::Params(b, kQuestions[0], 400), &second);
+  ScoreParams score{.prompt = {1, 2, 3}, .continuation = {4, 5}};
+  auto refused = engine.Score(score).status();
+  EXPECT_EQ(ReasonOf(refused), reason::kQueueFull);
+  EXPECT_TRUE(RetryAfterMsOf(refused));
+  second->Cancel(absl::CancelledError("by the client"));
+  EXPECT_EQ(waiting->Wait().code(), absl::StatusCode::kCancelled);
+  first->Cancel(absl::CancelledError("by the client"));
+  EXPECT_EQ(running->Wait().code(), absl::StatusCode::kCancelled);
+}
+
+TEST(Concurrency, AFullPoolRefusesAndServesAgain) {
+  EngineOptions options = TestEngine::DefaultOptions();
+  options.pool_bytes = 200000;
+  TestEngine engine(options);
+  CacheOptions full;
+  full.policy = "full";
+  std::vector<std::string> ids;
+  absl::Status refused;
+  for (int i = 0; i < 30 && refused.ok(); ++i) {
+    ids.push_back(engine.OpenId(full));
+    refused = engine.Start(TestEngine::Params(ids.back(), kQuestions[0], 8))->Wait();
+  }
+  EXPECT_EQ(ReasonOf(refused), reason::kPoolExhausted);
+  EXPECT_LE(engine.Settled().pool_reserved_bytes, options.pool_bytes);
+  EXPECT_TRUE(engine.Close(ids.front()));
+  EXPECT_TRUE(engine.Start(TestEngine::Params(ids.back(), kQuestions[0], 8))->Wait().ok());
+  EXPECT_EQ(ReasonOf(engine.Start(TestEngine::Params(ids.back(), kQuestions[0], 450))->Wait()),
+            reason::kBudgetTooSmall);
+}
+
+TEST(Concurrency, ContextEndRefusesOrRebases) {
+  TestEngine engine;
+  CacheOptions refuse;
+  refuse.policy = "elastic";
+  const std::string strict = engine.OpenId(refuse);
+  absl::Status last;
+  int turns = 0;
+  while (last.ok() && turns < 50) {
+    last = engine.Start(TestEngine::Params(strict, kQuestions[turns % 4], 20))->Wait();
+    ++turns;
+  }
+  EXPECT_EQ(ReasonOf(last), reason::kContextExhausted);
+  EXPECT_LE(engine.Get(strict)->cache.next_position, 512);
+
+  CacheOptions rebase;
+  rebase.budget = Budget::Tokens(48);
+  const std::string endless = engine.OpenId(rebase);
+  for (int i = 0; i < 1000; ++i) {
+    auto turn = engine.Turn(endless, kQuestions[i % 4], 4);
+    ASSERT_TRUE(turn->completed()) << i;
+    const CacheSnapshot& cache = turn->completed()->cache;
+    ASSERT_LE(cache.next_position, 512);
+    ASSERT_LE(cache.live_entries, cache.budget_entries);
+    ASSERT_EQ(turn->tokens().size(), 4u);
+  }
+  EXPECT_GT(engine.Get(endless)->cache.tokens_seen, 3 * 512);
+}
+
+TEST(Concurrency, DrainRefusesNewWorkAndFinishesOld) {
+  TestEngine engine;
+  const std::string id = engine.OpenId();
+  auto turn = engine.Start(TestEngine::Params(id, kQuestions[0], 50));
+  turn->WaitForTokens(1);
+  EXPECT_TRUE(engine.engine().Drain(std::chrono::seconds(20)));
+  EXPECT_TRUE(turn->Wait().ok());
+  EXPECT_EQ(ReasonOf(engine.Open().status()), reason::kDraining);
+  EXPECT_EQ(ReasonOf(engine.Start(TestEngine::Params(id, "x", 1))->Wait()), reason::kDraining);
+}
+
+TEST(Concurrency, RandomOperationsKeepTheLedger) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE(seed);
+  std::mt19937 random(seed);
+  TestEngine engine;
+  std::vector<std::string> ids;
+  const auto pick = [&](unsigned n) { return static_cast<unsigned>(random() % n); };
+  for (int i = 0; i < 300; ++i) {
+    if (ids.size() < 6 && pick(3) == 0) {
+      static const char* const kPolicies[] = {"full", "elastic", "concertina"};
+      CacheOptions cache;
+      cache.policy = kPolicies[pick(3)];
+      cache.budget = pick(2) ? Budget::Ratio(0.05 * (1 + pick(20))) : Budget::Tokens(1 + pick(40));
+      cache.entry_type = pick(2) ? EntryType::kF32 : EntryType::kBf16;
+      ids.push_back(engine.OpenId(cache));
+    } else if (!ids.empty() && pick(8) == 0) {
+      engine.Close(ids.back());
+      ids.pop_back();
+    } else if (!ids.empty()) {
+      std::shared_ptr<Engine::Handle> handle;
+      auto turn = engine.Start(
+          TestEngine::Params(ids[pick(static_cast<unsigned>(ids.size()))], kQuestions[pick(4)],
+                             static_cast<int32_t>(1 + pick(12))),
+          &handle);
+      if (pick(4) == 0) {
+        std::this_thread::sleep_for(std::chrono::microseconds(pick(4000)));
+        handle->Cancel(absl::CancelledError("by the client"));
+      }
+      if (pick(3)) turn->Wait().IgnoreError();
+    }
+  }
+  for (const std::string& id : ids) engine.Close(id);
+  const EngineGauges now = engine.Settled();
+  EXPECT_EQ(now.pool_used_bytes, 0);
+  EXPECT_EQ(now.pool_reserved_bytes, 0);
+  EXPECT_EQ(now.sessions_active, 0);
+}
+
+}  // namespace
+}  // namespace concertina::testing
