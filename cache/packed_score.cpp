@@ -1,13 +1,19 @@
 #include "cache/packed_score.h"
 
+#include <bit>
 #include <cmath>
 
 namespace concertina {
 namespace {
 
-// Code e << 10 | m stands for (1024 + m) x 2^(e - kBias), and with e = 0 for m x 2^(1 - kBias).
+// Code e << 10 | m stands for (1 + m / 1024) x 2^(e - 41), and with e = 0 for m / 1024 x 2^-40: a
+// float with 13 mantissa bits cut off and another exponent bias.
 constexpr int kMantissaBits = 10;
-constexpr int kBias = 51;
+constexpr int kFloatMantissaBits = 23;
+constexpr int kCut = kFloatMantissaBits - kMantissaBits;
+constexpr uint32_t kExponentShift = 127 - 41;
+constexpr float kSmallestNormal = 0x1p-40F;
+constexpr float kSmallestStep = 0x1p-50F;
 constexpr uint16_t kLargest = 0xffff;
 
 }  // namespace
@@ -19,25 +25,20 @@ uint16_t PackScore(float score) {
   if (score >= UnpackScore(kLargest)) {
     return kLargest;
   }
-  int exponent = 0;
-  std::frexp(score, &exponent);  // score in [2^(exponent - 1), 2^exponent)
-  int code_exponent = exponent - 1 - kMantissaBits + kBias;
-  code_exponent = code_exponent < 1 ? 1 : code_exponent;
-  // In units of the code's last place; a carry into the next exponent is the next code, as it must
-  // be.
-  const auto units =
-      static_cast<uint32_t>(std::nearbyint(std::ldexp(score, kBias - code_exponent)));
-  const uint32_t code = (static_cast<uint32_t>(code_exponent - 1) << kMantissaBits) + units;
-  return static_cast<uint16_t>(code);
+  if (score < kSmallestNormal) {
+    return static_cast<uint16_t>(std::nearbyint(score / kSmallestStep));
+  }
+  // To nearest, ties to even; a carry into the exponent gives the next code, as it must.
+  uint32_t bits = std::bit_cast<uint32_t>(score);
+  bits += (1U << (kCut - 1)) - 1 + ((bits >> kCut) & 1U);
+  return static_cast<uint16_t>((bits >> kCut) - (kExponentShift << kMantissaBits));
 }
 
 float UnpackScore(uint16_t packed) {
-  const int exponent = packed >> kMantissaBits;
-  const int mantissa = packed & ((1 << kMantissaBits) - 1);
-  if (exponent == 0) {
-    return std::ldexp(static_cast<float>(mantissa), 1 - kBias);
+  if (packed < (1U << kMantissaBits)) {
+    return static_cast<float>(packed) * kSmallestStep;
   }
-  return std::ldexp(static_cast<float>((1 << kMantissaBits) + mantissa), exponent - kBias);
+  return std::bit_cast<float>((uint32_t{packed} + (kExponentShift << kMantissaBits)) << kCut);
 }
 
 }  // namespace concertina
