@@ -1,0 +1,194 @@
+// Speed of the compute kernels: concertina_kernels_bench [threads] [seconds per measurement].
+// Prints GF/s (2 operations per multiply-add) and GB/s of weights or cache read. Matrices go round
+// a ring of copies larger than the last-level cache, as the layers of a model do.
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "models/kernels/decode_attention.h"
+#include "models/kernels/elementwise.h"
+#include "models/kernels/isa.h"
+#include "models/kernels/matrix.h"
+#include "models/kernels/parallel.h"
+#include "models/kernels/prefill_attention.h"
+#include "models/kernels/rope.h"
+
+namespace concertina {
+namespace {
+
+double g_seconds_per_measurement = 0.2;
+
+// Seconds of the fastest call: on a shared machine the median measures the neighbours.
+double Measure(absl::FunctionRef<void()> call) {
+  using Clock = std::chrono::steady_clock;
+  call();
+  double best = 1e9;
+  double total = 0;
+  for (int calls = 0; total < g_seconds_per_measurement || calls < 3; ++calls) {
+    const auto start = Clock::now();
+    call();
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    best = std::min(best, seconds);
+    total += seconds;
+  }
+  return best;
+}
+
+std::vector<float> Noise(int64_t count) {
+  std::vector<float> values(static_cast<size_t>(count));
+  uint32_t state = 1;
+  for (float& value : values) {
+    state = state * 1664525u + 1013904223u;
+    value = static_cast<float>(state >> 8) * 0x1p-24f - 0.5f;
+  }
+  return values;
+}
+
+void BenchMatrix(MatrixType type, int64_t n, int64_t k) {
+  constexpr int64_t kRingBytes = 96 << 20;
+  const int64_t copies = std::clamp<int64_t>(kRingBytes / (4 * n * k), 1, 64);
+  std::vector<std::unique_ptr<PackedMatrix>> ring;
+  for (int64_t i = 0; i < copies; ++i) {
+    auto matrix = PackedMatrix::Pack(type, n, k, [&](int64_t begin, int64_t end, float* out) {
+      const std::vector<float> rows = Noise((end - begin) * k);
+      std::memcpy(out, rows.data(), rows.size() * sizeof(float));
+      return absl::OkStatus();
+    });
+    if (!matrix.ok()) {
+      std::printf("%s\n", std::string(matrix.status().message()).c_str());
+      return;
+    }
+    ring.push_back(*std::move(matrix));
+  }
+  for (const int64_t m : {1, 2, 4, 8, 16, 64, 576}) {
+    const std::vector<float> x = Noise(m * k);
+    std::vector<float> y(static_cast<size_t>(m * n));
+    size_t next = 0;
+    const double seconds = Measure(
+        [&] { ring[next++ % ring.size()]->Multiply(x.data(), m, k, y.data(), n, false, nullptr); });
+    const double flops = 2.0 * static_cast<double>(m * n * k);
+    std::printf("matrix %-4s %6ldx%-5ld m=%-4ld %9.1f us %8.1f GF/s %7.1f GB/s\n",
+                type == MatrixType::kF32 ? "f32" : "bf16", n, k, m, seconds * 1e6,
+                flops / seconds * 1e-9, static_cast<double>(ring[0]->bytes()) / seconds * 1e-9);
+  }
+}
+
+void BenchPrefill(int64_t rows, int64_t first_key, int64_t heads, int64_t kv_heads, int64_t dim,
+                  bool sums) {
+  const int64_t keys = rows + first_key;
+  const std::vector<float> q = Noise(rows * heads * dim);
+  const std::vector<float> k = Noise(keys * kv_heads * dim);
+  std::vector<float> out(q.size());
+  std::vector<float> columns(static_cast<size_t>(keys * kv_heads));
+  PrefillAttentionArgs args;
+  args.heads = heads;
+  args.kv_heads = kv_heads;
+  args.head_dim = dim;
+  args.scale = 0.125f;
+  args.q = q.data();
+  args.q_stride = args.out_stride = heads * dim;
+  args.k = args.v = k.data();
+  args.kv_head_stride = keys * dim;
+  args.rows = rows;
+  args.first_key = first_key;
+  args.out = out.data();
+  args.column_sums = sums ? columns.data() : nullptr;
+  args.column_stride = keys;
+  Workspace workspace;
+  const double seconds = Measure([&] { PrefillAttention(args, workspace); });
+  const double pairs = static_cast<double>(rows) *
+                       (static_cast<double>(first_key) + static_cast<double>(rows + 1) / 2);
+  std::printf("prefill rows=%-4ld old=%-4ld heads=%ld/%ld dim=%-3ld sums=%d %9.1f us %8.1f GF/s\n",
+              rows, first_key, heads, kv_heads, dim, sums, seconds * 1e6,
+              4.0 * pairs * static_cast<double>(heads * dim) / seconds * 1e-9);
+}
+
+void BenchDecode(int64_t sessions, int64_t entries, int64_t per_page, KvType type) {
+  constexpr int64_t kHeads = 3;
+  constexpr int64_t kGroup = 3;
+  constexpr int64_t kDim = 64;
+  constexpr int64_t kLayers = 16;  // a ring, as with matrices
+  const int64_t block = per_page * kDim * (type == KvType::kF32 ? 4 : 2);
+  const PageLayout layout = {kDim, type, 0, block};
+  const int64_t pages = (entries + per_page - 1) / per_page;
+  const int64_t items = sessions * kHeads * kLayers;
+  std::vector<uint8_t> memory(static_cast<size_t>(items * pages * 2 * block));
+  std::vector<const uint8_t*> table;
+  for (int64_t p = 0; p < items * pages; ++p) table.push_back(memory.data() + p * 2 * block);
+  const std::vector<float> q = Noise(kGroup * kDim);
+  std::vector<float> out(static_cast<size_t>(items * kGroup * kDim));
+  std::vector<float> sums(static_cast<size_t>(items * entries));
+  std::vector<DecodeItem> all;
+  for (int64_t i = 0; i < items; ++i) {
+    all.push_back({{table.data() + i * pages, entries, per_page},
+                   q.data(),
+                   kGroup,
+                   out.data() + i * kGroup * kDim,
+                   sums.data() + i * entries,
+                   nullptr});
+  }
+  Workspace workspace;
+  size_t layer = 0;
+  const auto step = static_cast<size_t>(sessions * kHeads);
+  const double seconds = Measure([&] {
+    DecodeAttention(std::span(all).subspan(layer++ % kLayers * step, step), layout, 0.125f,
+                    workspace);
+  });
+  const double bytes = static_cast<double>(sessions * kHeads * entries * kDim * 2) *
+                       (type == KvType::kF32 ? 4.0 : 2.0);
+  std::printf("decode sessions=%-2ld entries=%-5ld per_page=%ld %-4s %9.1f us %7.1f GB/s\n",
+              sessions, entries, per_page, type == KvType::kF32 ? "f32" : "bf16", seconds * 1e6,
+              bytes / seconds * 1e-9);
+}
+
+void BenchElementwise(int64_t rows) {
+  const int64_t d = 576;
+  const int64_t inter = 1536;
+  const std::vector<float> weight = Noise(d);
+  std::vector<float> x = Noise(rows * 2 * inter);
+  std::vector<float> y(static_cast<size_t>(rows * inter));
+  const std::vector<int32_t> positions(static_cast<size_t>(rows), 100);
+  const RopeTable rope(64, 100000.0);
+  const auto print = [&](const char* name, double seconds) {
+    std::printf("%-8s rows=%-4ld %9.1f us\n", name, rows, seconds * 1e6);
+  };
+  print("rmsnorm", Measure([&] { RmsNorm(x.data(), weight.data(), rows, d, 1e-5f, y.data()); }));
+  print("silu", Measure([&] { SiluMultiply(x.data(), rows, inter, y.data()); }));
+  print("gelu", Measure([&] { Gelu(y.data(), rows * inter); }));
+  print("rope", Measure([&] { rope.Rotate(x.data(), rows, 9, d, positions.data()); }));
+}
+
+void RunAll() {
+  std::printf("variant %s, %d threads\n", isa::Active().name, Threads());
+  for (const MatrixType type : {MatrixType::kF32, MatrixType::kBf16}) {
+    BenchMatrix(type, 576, 576);
+    BenchMatrix(type, 1536, 576);
+    BenchMatrix(type, 576, 1536);
+    BenchMatrix(type, 49152, 576);
+  }
+  for (const bool sums : {false, true}) BenchPrefill(600, 0, 9, 3, 64, sums);
+  BenchPrefill(256, 2000, 9, 3, 64, true);
+  BenchPrefill(16, 900, 9, 3, 64, true);
+  BenchPrefill(576, 0, 16, 16, 64, false);
+  for (const KvType type : {KvType::kF32, KvType::kBf16}) {
+    for (const int64_t sessions : {1, 8}) BenchDecode(sessions, 900, 8, type);
+    BenchDecode(1, 4000, 4, type);
+  }
+  BenchElementwise(1);
+  BenchElementwise(600);
+}
+
+}  // namespace
+}  // namespace concertina
+
+int main(int argc, char** argv) {
+  concertina::SetThreads(argc > 1 ? std::atoi(argv[1]) : 2);
+  if (argc > 2) concertina::g_seconds_per_measurement = std::atof(argv[2]);
+  concertina::RunAll();
+}
