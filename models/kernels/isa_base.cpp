@@ -58,6 +58,13 @@ inline float Sum(Vec a) {
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
 
+// The four sums, each in the same order wherever it stands among the four.
+inline __m128 SumFour(Vec a, Vec b, Vec c, Vec d) {
+  const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+  const __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+  return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+}
+
 }  // namespace
 }  // namespace concertina::isa::base
 
