@@ -11,7 +11,8 @@ namespace concertina::testing {
 namespace {
 
 const char* const kQuestions[] = {"What is shown in this image?", "Where is the car?",
-                                  "How many objects are there?", "Is it red, or what colour is it?"};
+                                  "How many objects are there?",
+                                  "Is it red, or what colour is it?"};
 
 std::vector<std::vector<int32_t>> Converse(TestEngine& engine, int who, int turns) {
   const std::string id = engine.OpenId();
@@ -172,7 +173,7 @@ TEST(Concurrency, ContextEndRefusesOrRebases) {
   for (int i = 0; i < 1000; ++i) {
     auto turn = engine.Turn(endless, kQuestions[i % 4], 4);
     ASSERT_TRUE(turn->completed()) << i;
-    const CacheSnapshot& cache = turn->completed()->cache;
+    const CacheSnapshot cache = turn->completed()->cache;
     ASSERT_LE(cache.next_position, 512);
     ASSERT_LE(cache.live_entries, cache.budget_entries);
     ASSERT_EQ(turn->tokens().size(), 4u);
@@ -211,10 +212,10 @@ TEST(Concurrency, RandomOperationsKeepTheLedger) {
       ids.pop_back();
     } else if (!ids.empty()) {
       std::shared_ptr<Engine::Handle> handle;
-      auto turn = engine.Start(
-          TestEngine::Params(ids[pick(static_cast<unsigned>(ids.size()))], kQuestions[pick(4)],
-                             static_cast<int32_t>(1 + pick(12))),
-          &handle);
+      auto turn =
+          engine.Start(TestEngine::Params(ids[pick(static_cast<unsigned>(ids.size()))],
+                                          kQuestions[pick(4)], static_cast<int32_t>(1 + pick(12))),
+                       &handle);
       if (pick(4) == 0) {
         std::this_thread::sleep_for(std::chrono::microseconds(pick(4000)));
         handle->Cancel(absl::CancelledError("by the client"));

@@ -208,7 +208,8 @@ absl::StatusOr<ScoreResult> TestEngine::Score(ScoreParams params) {
 }
 
 EngineGauges TestEngine::Settled() {
-  // Two round trips through the engine's queue: the gauges are published in between or when it idles.
+  // Two round trips through the engine's queue: the gauges are published in between or when it
+  // idles.
   for (int i = 0; i < 200; ++i) {
     const EngineGauges now = engine_->gauges();
     auto list = Blocking<std::vector<SessionInfo>>(

@@ -20,7 +20,7 @@ CacheOptions Cache(std::string policy, Budget budget) {
 
 std::vector<int32_t> GoldenIds(const std::string& name) {
   static const auto kGolden =
-      OpenSafetensors(CONCERTINA_SOURCE_DIR "/tests/goldens/llava15-tiny/golden.safetensors");
+      SafetensorsFile::Open(CONCERTINA_SOURCE_DIR "/tests/goldens/llava15-tiny/golden.safetensors");
   auto ids = (*kGolden)->ReadInts(name);
   return {ids->begin(), ids->end()};
 }
@@ -65,7 +65,8 @@ TEST_P(BudgetsHold, AfterEveryTurn) {
         EXPECT_LE(now.used_bytes, budget.bytes);
       }
     }
-    for (const FoldReport& layer : turn->folded()->layers) {
+    const FoldedEvent folded = *turn->folded();
+    for (const FoldReport& layer : folded.layers) {
       EXPECT_LT(layer.entries_after, layer.entries_before);
       EXPECT_GT(layer.mass_kept, 0);
       EXPECT_LE(layer.mass_kept, 1);
@@ -77,17 +78,18 @@ TEST_P(BudgetsHold, AfterEveryTurn) {
   EXPECT_EQ(engine.Settled().pool_reserved_bytes, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Policies, BudgetsHold,
-    ::testing::Combine(::testing::Values("elastic", "concertina"),
-                       ::testing::Values(Budget::Ratio(0.2), Budget::Tokens(12),
-                                         Budget::Bytes(30000)),
-                       ::testing::Values(EntryType::kF32, EntryType::kBf16)));
+INSTANTIATE_TEST_SUITE_P(Policies, BudgetsHold,
+                         ::testing::Combine(::testing::Values("elastic", "concertina"),
+                                            ::testing::Values(Budget::Ratio(0.2),
+                                                              Budget::Tokens(12),
+                                                              Budget::Bytes(30000)),
+                                            ::testing::Values(EntryType::kF32, EntryType::kBf16)));
 
 TEST(Turns, LiveBudgetChangesBothWays) {
   TestEngine engine;
   const std::string id = engine.OpenId(Cache("concertina", Budget::Tokens(40)));
-  const int64_t wide = engine.Turn(id, "Describe it in detail.", 30)->completed()->cache.live_entries;
+  const int64_t wide =
+      engine.Turn(id, "Describe it in detail.", 30)->completed()->cache.live_entries;
   ASSERT_TRUE(engine.SetBudget(id, Budget::Tokens(10)).ok());
   const auto narrow = engine.Turn(id, "And then?", 5)->completed()->cache;
   EXPECT_LT(narrow.live_entries, wide);
@@ -121,7 +123,8 @@ TEST(Turns, LogprobsAgreeWithScore) {
   ASSERT_TRUE(turn->Wait().ok());
   ScoreParams score;
   // "USER: Who? ASSISTANT:" as the template renders it.
-  const auto prompt = TinyModel()->tokenizer->Encode("USER: Who? ASSISTANT:", Tokenizer::Special::kInert);
+  const auto prompt =
+      TinyModel()->tokenizer->Encode("USER: Who? ASSISTANT:", Tokenizer::Special::kInert);
   score.prompt.push_back(*TinyModel()->tokenizer->bos());
   score.prompt.insert(score.prompt.end(), prompt.begin(), prompt.end());
   score.continuation = turn->tokens();
@@ -155,8 +158,12 @@ TEST(Turns, SamplingIsReproducibleBySeed) {
   TestEngine engine;
   auto run = [&](uint64_t seed) {
     GenerateParams params = TestEngine::Params(engine.OpenId(), "Read the text.", 16);
-    params.sampling = {.temperature = 1.0f, .top_p = 0.9f, .top_k = 50, .min_p = 0.01f,
-                       .repetition_penalty = 1.1f, .seed = seed};
+    params.sampling = {.temperature = 1.0f,
+                       .top_p = 0.9f,
+                       .top_k = 50,
+                       .min_p = 0.01f,
+                       .repetition_penalty = 1.1f,
+                       .seed = seed};
     auto turn = engine.Start(params);
     EXPECT_TRUE(turn->Wait().ok());
     return turn->tokens();
