@@ -34,6 +34,11 @@ TEST(LayerSharesTest, SurplusOfCappedLayersGoesToTheOthersInProportion) {
             (std::vector<int32_t>{25, 45, 20}));
 }
 
+TEST(LayerSharesTest, WholeNumbersAreNotFlooredAway) {
+  // 9.33, 11.67 and 14, the last of which is 13.999999999999998 in doubles.
+  EXPECT_EQ(LayerShares(35, 1.5, std::vector<int32_t>(3, 100)), (std::vector<int32_t>{9, 11, 15}));
+}
+
 TEST(LayerSharesTest, EveryLayerKeepsTwo) {
   EXPECT_EQ(LayerShares(6, 2.5, std::vector<int32_t>(3, 50)), (std::vector<int32_t>{2, 2, 2}));
   EXPECT_EQ(LayerShares(0, 2.5, std::vector<int32_t>(3, 50)), (std::vector<int32_t>{2, 2, 2}));

@@ -118,6 +118,16 @@ TEST(ConcertinaTest, SelectsByAttentionPerQueryTimesValuePerHead) {
   EXPECT_EQ(kept[1], (std::vector<int32_t>{0, 1, 4}));
 }
 
+TEST(ConcertinaTest, OldEntriesHadMoreQueriesToBeSeenBy) {
+  // Seen by 14, 4 and 3 queries: the oldest has the largest sum and the smallest mean.
+  const TwoHeads layer{.v = std::vector<float>(10, 1),
+                       .score = {0, 10, 8, 9, 0, 0, 10, 8, 5, 0},
+                       .birth = {0, 6, 16, 17, 19, 0, 6, 16, 17, 19}};
+  const Selection kept = PolicyOf("concertina")->Select(layer.View(20), 3);
+  EXPECT_EQ(kept[0], (std::vector<int32_t>{0, 3, 4}));
+  EXPECT_EQ(kept[1], (std::vector<int32_t>{0, 2, 4}));
+}
+
 TEST(ConcertinaTest, EvictsTheLeastAttendedOutsideTheRecentHalf) {
   const auto policy = PolicyOf("concertina");
   const auto victim = [&policy](const std::vector<float>& scores, int32_t cap) {

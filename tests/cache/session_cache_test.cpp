@@ -127,6 +127,51 @@ TEST_F(SessionCacheTest, ScoresAccumulateOverTurnsAndDecode) {
   EXPECT_EQ(Contents(*cache, 1, 1).scores, (std::vector<float>{2.5, 2, 2, 1, 1}));
 }
 
+TEST_F(SessionCacheTest, AttentionIsWeighedByTheQueriesOfTheWholeConversation) {
+  const auto cache = Open(Budget::Ratio(1.0));
+  const auto set = [](std::vector<float> scores) {
+    return [scores = std::move(scores)](const SessionCache&, int, LayerPrompt* prompt) {
+      for (int64_t at = 0; at < prompt->capacity * 2; ++at) {
+        const auto i = static_cast<size_t>(at % prompt->capacity);
+        prompt->score[at] = i < scores.size() ? scores[i] : 0.0F;
+        std::fill_n(prompt->v + at * 16, 16, 1.0F);
+      }
+    };
+  };
+  ASSERT_TRUE(Prefill(*cache, 4, set({0, 1, 1, 0})).ok());
+  ASSERT_TRUE(cache->SetBudget(Budget::Tokens(3)).ok());
+  // Seen by 8 - birth queries: 7/7, 5.5/6, 0, 0, 3.5/3 (the best), 1/2.
+  ASSERT_TRUE(Prefill(*cache, 4, set({0, 7, 5.5, 0, 0, 3.5, 1, 0})).ok());
+  EXPECT_EQ(cache->EntriesIn(1, 0), 3);
+  EXPECT_EQ(Contents(*cache, 1, 0).births, (std::vector<uint32_t>{0, 5, 7}));
+}
+
+TEST_F(SessionCacheTest, ScoresFollowTheirEntriesWhenOthersAreEvicted) {
+  const auto cache = Open(Budget::Tokens(8), "elastic", EntryType::kF32);
+  const auto by_birth = [](const SessionCache&, int, LayerPrompt* prompt) {
+    for (int64_t i = 0; i < prompt->capacity * 2; ++i) {
+      prompt->score[i] = static_cast<float>(prompt->birth[i] + 1);
+    }
+  };
+  ASSERT_TRUE(Prefill(*cache, 8, by_birth).ok());
+  cache->BeginDecode();
+  const std::vector<float> row(32, 0.5F);
+  for (int step = 0; step < 5; ++step) {
+    for (int layer = 0; layer < 4; ++layer) {
+      ASSERT_TRUE(cache->AppendToken(layer, row.data(), row.data()).ok());
+      for (int head = 0; head < 2; ++head) {
+        cache->LiveScores(layer, head)[8] = static_cast<float>(cache->seen() + 1);
+      }
+      EXPECT_EQ(cache->EvictLayer(layer), 2);
+    }
+    cache->CommitToken();
+  }
+  cache->EndDecode();
+  const HeadContents held = Contents(*cache, 2, 1);
+  EXPECT_EQ(held.births, (std::vector<uint32_t>{0, 6, 7, 8, 9, 10, 11, 12}));
+  EXPECT_EQ(held.scores, (std::vector<float>{1, 7, 8, 9, 10, 11, 12, 13}));
+}
+
 TEST_F(SessionCacheTest, LoadLayerGathersInBirthOrderAfterEvictions) {
   const auto cache = Open(Budget::Tokens(8));
   ASSERT_TRUE(Prefill(*cache, 30, ElementWriter(1)).ok());
@@ -276,34 +321,43 @@ TEST_F(SessionCacheTest, BudgetsChangeLiveBothWays) {
   CheckOrigin(*cache, 1);
 }
 
+// Prefills and decodes; the cap holds after every single call.
+void RunWithinCap(SessionCache& cache, int64_t cap, int32_t tokens) {
+  const CacheShape shape = cache.shape();
+  ASSERT_TRUE(cache.BeginPrefill(tokens).ok());
+  PromptWorkspace workspace;
+  LayerPrompt* prompt = workspace.Prepare(cache);
+  for (int layer = 0; layer < shape.layers; ++layer) {
+    cache.LoadLayer(layer, prompt);
+    ElementWriter(3)(cache, layer, prompt);
+    ASSERT_TRUE(cache.FoldLayer(layer, *prompt).ok());
+    ASSERT_LE(cache.used_bytes(), cap);
+  }
+  cache.CommitPrefill();
+  cache.BeginDecode();
+  const std::vector<float> row(static_cast<size_t>(shape.kv_heads * shape.head_dim), 0.5F);
+  for (int step = 0; step < 40; ++step) {
+    for (int layer = 0; layer < shape.layers; ++layer) {
+      ASSERT_TRUE(cache.AppendToken(layer, row.data(), row.data()).ok());
+      ASSERT_LE(cache.used_bytes(), cap) << "step " << step;
+      cache.EvictLayer(layer);
+      ASSERT_LE(cache.used_bytes(), cap) << "step " << step;
+    }
+    cache.CommitToken();
+  }
+  cache.EndDecode();
+}
+
 TEST_F(SessionCacheTest, AByteBudgetIsNeverPassedNotEvenInsideAStep) {
-  for (int64_t pages = 9; pages < 90; pages += 5) {
-    for (const EntryType type : {EntryType::kBf16, EntryType::kF32}) {
-      const int64_t cap = std::max(pages, int64_t{10}) * pool_->page_bytes();
-      const auto cache = Open(Budget::Bytes(cap), "concertina", type);
+  // With a slope below 1 the layers that grow come before those that shrink.
+  for (const double slope_r : {2.5, 0.5}) {
+    for (int64_t pages = 10; pages < 90; ++pages) {
+      const int64_t cap = pages * pool_->page_bytes();
+      SessionCache cache(pool_.get(), shape_, pages % 2 == 0 ? EntryType::kBf16 : EntryType::kF32,
+                         PolicyOf("concertina", {.slope_r = slope_r}), Budget::Bytes(cap),
+                         OnContextEnd::kRebase);
       for (const int32_t tokens : {3, 8, 40, 1, 200}) {
-        ASSERT_TRUE(cache->BeginPrefill(tokens).ok());
-        PromptWorkspace workspace;
-        LayerPrompt* prompt = workspace.Prepare(*cache);
-        for (int layer = 0; layer < 4; ++layer) {
-          cache->LoadLayer(layer, prompt);
-          ElementWriter(3)(*cache, layer, prompt);
-          ASSERT_TRUE(cache->FoldLayer(layer, *prompt).ok());
-          ASSERT_LE(cache->used_bytes(), cap);
-        }
-        cache->CommitPrefill();
-        cache->BeginDecode();
-        const std::vector<float> row(32, 0.5F);
-        for (int step = 0; step < 30; ++step) {
-          for (int layer = 0; layer < 4; ++layer) {
-            ASSERT_TRUE(cache->AppendToken(layer, row.data(), row.data()).ok());
-            ASSERT_LE(cache->used_bytes(), cap) << "pages " << pages << " step " << step;
-            cache->EvictLayer(layer);
-            ASSERT_LE(cache->used_bytes(), cap);
-          }
-          cache->CommitToken();
-        }
-        cache->EndDecode();
+        ASSERT_NO_FATAL_FAILURE(RunWithinCap(cache, cap, tokens)) << "pages " << pages;
       }
     }
   }
