@@ -128,7 +128,8 @@ TEST_F(SessionCacheTest, ScoresAccumulateOverTurnsAndDecode) {
 }
 
 TEST_F(SessionCacheTest, AttentionIsWeighedByTheQueriesOfTheWholeConversation) {
-  const auto cache = Open(Budget::Ratio(1.0));
+  SessionCache cache(pool_.get(), shape_, EntryType::kF32, PolicyOf("concertina", {.slope_r = 1.0}),
+                     Budget::Ratio(1.0), OnContextEnd::kRebase);
   const auto set = [](std::vector<float> scores) {
     return [scores = std::move(scores)](const SessionCache&, int, LayerPrompt* prompt) {
       for (int64_t at = 0; at < prompt->capacity * 2; ++at) {
@@ -138,12 +139,12 @@ TEST_F(SessionCacheTest, AttentionIsWeighedByTheQueriesOfTheWholeConversation) {
       }
     };
   };
-  ASSERT_TRUE(Prefill(*cache, 4, set({0, 1, 1, 0})).ok());
-  ASSERT_TRUE(cache->SetBudget(Budget::Tokens(3)).ok());
+  ASSERT_TRUE(Prefill(cache, 4, set({0, 1, 1, 0})).ok());
+  ASSERT_TRUE(cache.SetBudget(Budget::Tokens(3)).ok());
   // Seen by 8 - birth queries: 7/7, 5.5/6, 0, 0, 3.5/3 (the best), 1/2.
-  ASSERT_TRUE(Prefill(*cache, 4, set({0, 7, 5.5, 0, 0, 3.5, 1, 0})).ok());
-  EXPECT_EQ(cache->EntriesIn(1, 0), 3);
-  EXPECT_EQ(Contents(*cache, 1, 0).births, (std::vector<uint32_t>{0, 5, 7}));
+  ASSERT_TRUE(Prefill(cache, 4, set({0, 7, 5.5, 0, 0, 3.5, 1, 0})).ok());
+  EXPECT_EQ(cache.EntriesIn(1, 0), 3);
+  EXPECT_EQ(Contents(cache, 1, 0).births, (std::vector<uint32_t>{0, 5, 7}));
 }
 
 TEST_F(SessionCacheTest, ScoresFollowTheirEntriesWhenOthersAreEvicted) {
