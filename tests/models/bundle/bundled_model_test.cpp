@@ -1,0 +1,99 @@
+// The bundled model (SmolLM2-135M with the vision adapter) against transformers, over several
+// turns.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/bundle/model.h"
+#include "models/kernels/parallel.h"
+#include "tests/support/full_cache_forward.h"
+#include "tests/support/golden_file.h"
+
+namespace concertina {
+namespace {
+
+using concertina::testing::ArgMax;
+using concertina::testing::EmbedPrompt;
+using concertina::testing::FullCacheForward;
+using concertina::testing::GoldenFile;
+using concertina::testing::MaxAbsDifference;
+
+class BundledModel : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    SetThreads(2);
+    const std::string source = CONCERTINA_SOURCE_DIR;
+    const auto start = std::chrono::steady_clock::now();
+    auto model = LoadModel({.path = source + "/.models/SmolLM2-135M-Instruct.Q4_1.gguf",
+                            .vision_path = source + "/models/bundled/smollm2-135m-vision"});
+    ASSERT_TRUE(model.ok()) << model.status();
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    RecordProperty("load_seconds", std::to_string(elapsed.count()));
+    model_ = *std::move(model);
+  }
+  static void TearDownTestSuite() { model_ = nullptr; }
+  void SetUp() override { ASSERT_NE(model_, nullptr); }
+
+  static std::shared_ptr<const Model> model_;
+};
+std::shared_ptr<const Model> BundledModel::model_;
+
+TEST_F(BundledModel, Facts) {
+  EXPECT_EQ(model_->name, "SmolLM2-135M-Instruct.Q4_1");
+  EXPECT_EQ(model_->image_token, 16);
+  EXPECT_EQ(model_->image_tokens, 100);
+  EXPECT_EQ(model_->end_tokens, std::vector<TokenId>{2});
+  EXPECT_TRUE(model_->adapter);
+  EXPECT_EQ(model_->tokenizer->vocab_size(), 49152);
+  EXPECT_EQ(model_->chat->family(), "chatml-smollm");
+  EXPECT_EQ(model_->preprocess.crop_height, 160);
+}
+
+class Scene : public BundledModel, public ::testing::WithParamInterface<int> {};
+
+TEST_P(Scene, EveryTurn) {
+  const std::string scene = "scene" + std::to_string(GetParam()) + "/";
+  const auto golden =
+      GoldenFile::Open(CONCERTINA_SOURCE_DIR "/tests/goldens/bundled-model/golden.safetensors");
+  ASSERT_TRUE(golden.ok()) << golden.status();
+  const LanguageModel& language = *model_->language;
+  std::vector<float> features(golden->Floats(scene + "image_features").size());
+  model_->vision->Encode(golden->Floats(scene + "pixel_values").data(), 1, features.data());
+  EXPECT_LT(MaxAbsDifference(features, golden->Floats(scene + "image_features")), 2e-4);
+
+  FullCacheForward forward(language, {.capacity = 320});
+  for (int turn = 0; turn < 3; ++turn) {
+    const std::string prefix = scene + "turn" + std::to_string(turn) + "/";
+    SCOPED_TRACE(prefix);
+    const std::vector<int32_t> ids = golden->Ints(prefix + "input_ids");
+    const std::vector<int32_t> greedy = golden->Ints(prefix + "greedy_ids");
+    ASSERT_LT(static_cast<size_t>(forward.tokens()), ids.size());
+    // A conversation with a picture runs with the adapter from its first token on.
+    const std::vector<int32_t> more(ids.begin() + forward.tokens(), ids.end());
+    std::vector<float> x = EmbedPrompt(language, more, model_->image_token, features);
+    const std::vector<float> adapter_scale(more.size(), 1.0F);
+    forward.Append(static_cast<int64_t>(more.size()), adapter_scale.data(), x.data());
+    std::vector<float> logits = forward.Logits(x.data() + x.size() - language.config().hidden, 1);
+    std::vector<float> top;
+    for (const int32_t id : golden->Ints(prefix + "top20_ids")) {
+      top.push_back(logits[static_cast<size_t>(id)]);
+    }
+    EXPECT_LT(MaxAbsDifference(top, golden->Floats(prefix + "top20_logits")), 2e-3);
+    std::vector<int32_t> answer;
+    while (answer.size() < greedy.size()) {
+      answer.push_back(ArgMax(logits));
+      if (answer.back() == model_->end_tokens.front()) break;
+      logits = forward.Step(answer.back(), 1.0F);
+    }
+    EXPECT_EQ(answer, greedy);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Scene, ::testing::Range(0, 4));
+
+}  // namespace
+}  // namespace concertina
