@@ -1,85 +1,46 @@
-#include <array>
-#include <cctype>
+#include "models/chat/chat_template.h"
 
 #include "absl/strings/str_cat.h"
-#include "models/chat/families.h"
+#include "models/chat/chatml_template.h"
+#include "models/chat/known_templates.h"
+#include "models/chat/llava_template.h"
 
 namespace concertina {
 namespace {
 
-struct Family {
-  std::string_view name;
-  std::unique_ptr<ChatTemplate> (*make)();
-  std::string_view template_text;  // as published, white space collapsed
-};
-
-// Folded by white space only: everything else is verbatim.
-constexpr std::string_view kSmollmText = R"jinja(
-{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{
-'<|im_start|>system You are a helpful AI assistant named SmolLM, trained by Hugging
-Face<|im_end|> ' }}{% endif %}{{'<|im_start|>' + message['role'] + ' ' +
-message['content'] + '<|im_end|>' + ' '}}{% endfor %}{% if add_generation_prompt %}{{
-'<|im_start|>assistant ' }}{% endif %}
-)jinja";
-
-constexpr std::string_view kLlavaText = R"jinja(
-{% for message in messages %}{% if message['role'] != 'system' %}{{
-message['role'].upper() + ': '}}{% endif %}{# Render all images first #}{% for content in
-message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image> ' }}{% endfor
-%}{# Render all text next #}{% if message['role'] != 'assistant' %}{% for content in
-message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}{%
-endfor %}{% else %}{% for content in message['content'] | selectattr('type', 'equalto',
-'text') %}{% generation %}{{ content['text'] + ' '}}{% endgeneration %}{% endfor %}{%
-endif %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}
-)jinja";
-
-constexpr std::array<Family, 2> kFamilies = {
-    Family{"chatml-smollm", &MakeChatmlSmollm, kSmollmText},
-    Family{"llava-1.5", &MakeLlava15, kLlavaText},
-};
-
-// Runs of white space as one blank, none at the ends. Line breaks of a template appear as
-// characters or as "\\n" escapes, depending on the file that holds it.
-std::string Collapsed(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const bool escaped = text.substr(i, 2) == "\\n";
-    if (escaped) ++i;
-    if (!escaped && !std::isspace(static_cast<unsigned char>(text[i]))) {
-      out += text[i];
-    } else if (!out.empty() && out.back() != ' ') {
-      out += ' ';
-    }
-  }
-  if (!out.empty() && out.back() == ' ') out.pop_back();
-  return out;
-}
+constexpr ChatmlTemplate::Style kSmollm = {
+    "chatml-smollm", "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
+    ChatmlTemplate::Images::kFirstWithNewline};
+constexpr ChatmlTemplate::Style kQwen2Vl = {"chatml-qwen2-vl", "You are a helpful assistant.",
+                                            ChatmlTemplate::Images::kInPlaceFramed};
 
 std::string FamilyNames() {
   std::string names;
-  for (const Family& family : kFamilies) {
-    absl::StrAppend(&names, names.empty() ? "" : ", ", std::string(family.name));
+  for (const KnownTemplate& known : KnownTemplates()) {
+    absl::StrAppend(&names, names.empty() ? "" : ", ", std::string(known.family));
   }
   return names;
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplateFor(std::string_view template_text) {
-  const std::string wanted = Collapsed(template_text);
-  for (const Family& family : kFamilies) {
-    if (Collapsed(family.template_text) == wanted) return family.make();
+absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplateByFamily(std::string_view family) {
+  for (const ChatmlTemplate::Style& style : {kSmollm, kQwen2Vl}) {
+    if (family == style.family) return std::make_unique<ChatmlTemplate>(style);
   }
-  return absl::FailedPreconditionError(absl::StrCat(
-      "the model's chat template is not one we know; name its family (", FamilyNames(), ")"));
+  if (family == LlavaTemplate().family()) return std::make_unique<LlavaTemplate>();
+  return absl::NotFoundError(absl::StrCat("chat template family '", std::string(family),
+                                          "' is unknown; known are ", FamilyNames()));
 }
 
-absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplateByFamily(std::string_view family) {
-  for (const Family& known : kFamilies) {
-    if (known.name == family) return known.make();
+absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplateFor(std::string_view template_text) {
+  const std::string wanted = NormalizedTemplate(template_text);
+  for (const KnownTemplate& known : KnownTemplates()) {
+    if (NormalizedTemplate(known.text) == wanted) return ChatTemplateByFamily(known.family);
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("unknown chat family \"", std::string(family), "\"; known are ", FamilyNames()));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the chat template is none of the known ones; name its family if it renders alike: ",
+      FamilyNames()));
 }
 
 }  // namespace concertina

@@ -1,5 +1,5 @@
-// Conversations as prompts, rendered natively per model family; Jinja files are recognised, not
-// run.
+// Chat templates, rendered natively: one class per family instead of a Jinja interpreter. A
+// template file that is not known is refused, never approximated.
 #pragma once
 
 #include <memory>
@@ -13,52 +13,66 @@
 namespace concertina {
 
 struct ChatPart {
-  enum class Kind { kText, kImage };
+  enum class Kind { kText, kImage };  // kImage: one picture, in order
   Kind kind = Kind::kText;
-  std::string text;  // empty for a picture
+  std::string text;
 };
 
 struct ChatMessage {
-  std::string role;  // "system", "user" or "assistant"
+  std::string role;  // system | user | assistant
   std::vector<ChatPart> parts;
 };
 
-// A stretch of a rendered prompt: the template's own text (special tokens in it count), text from
-// people or the model (inert: a "<|im_end|>" in it is ten characters), or the place of one picture.
+// A rendered prompt in pieces.
 struct PromptPiece {
-  enum class Kind { kTemplate, kUser, kImage };
+  enum class Kind {
+    kTemplate,  // text of the template, where special tokens count
+    kUser,      // text of a message (of any role): special tokens in it are plain text
+    kImage,     // the place of one picture; no text
+  };
   Kind kind = Kind::kTemplate;
-  std::string text;  // empty for a picture
+  std::string text;
+
+  friend bool operator==(const PromptPiece&, const PromptPiece&) = default;
 };
 
-// One family's way of writing a conversation. Immutable, thread-safe.
+// Immutable and thread-safe.
 class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
 
+  // "chatml-smollm", "llava-1.5" or "chatml-qwen2-vl".
   virtual std::string_view family() const = 0;
 
-  // The whole conversation, as Hugging Face's apply_chat_template renders it.
+  // The whole conversation, as Hugging Face's apply_chat_template(conversation,
+  // add_generation_prompt) does.
   virtual std::vector<PromptPiece> Render(std::span<const ChatMessage> messages,
                                           bool add_generation_prompt) const = 0;
 
-  // What follows an answer that is in the cache already: closes it and renders the next user
-  // message with a generation prompt. As text, Render(all) = Render(before) + answer_prefix() +
-  // answer + RenderNext(user).
-  virtual std::vector<PromptPiece> RenderNext(const ChatMessage& user) const = 0;
+  // What follows an assistant's answer that is already in the cache: it closes the answer and
+  // renders the next user turn with its generation prompt. As text, Render(before) + answer_lead()
+  // + answer + RenderNext(user) == Render(before + answer + user). `answer_closed`: the answer in
+  // the cache already ends with end_of_turn().
+  std::vector<PromptPiece> RenderNext(const ChatMessage& user) const {
+    return RenderNext(user, false);
+  }
+  virtual std::vector<PromptPiece> RenderNext(const ChatMessage& user,
+                                              bool answer_closed) const = 0;
 
-  // What stands between the generation prompt and the words of an answer (the model generates it).
-  virtual std::string_view answer_prefix() const = 0;
+  // What the rendered conversation has between the generation prompt and the answer's text, and the
+  // model generates itself: " " for llava-1.5, else "". A transcript keeps the answer without it.
+  virtual std::string_view answer_lead() const = 0;
 
-  // The text that closes an answer; empty if the family has none.
+  // The special token that closes an assistant's turn in the text: "<|im_end|>", "" for llava-1.5
+  // (whose turn ends with the tokenizer's eos, which the template never renders).
   virtual std::string_view end_of_turn() const = 0;
 };
 
-// The family of a known template file (white space aside). FAILED_PRECONDITION, naming the
-// families, for any other text: rendering it almost right would quietly harm every answer.
+// The family of a known template, recognised by its text; comments and layout inside its tags do
+// not matter. FAILED_PRECONDITION naming the families otherwise.
 absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplateFor(std::string_view template_text);
 
-// "chatml-smollm" or "llava-1.5". INVALID_ARGUMENT for other names.
+// NOT_FOUND naming the families when there is none of that name.
 absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplateByFamily(std::string_view family);
 
 }  // namespace concertina

@@ -73,12 +73,14 @@ def variants():
     llama = json.loads((GOLDENS / "llava15-tiny/tokenizer.json").read_text())
     byte = json.loads((GOLDENS / "smolvlm-tiny/tokenizer.json").read_text())
 
-    def added(doc, **kw):
+    # A special token whose normalized spelling differs is not skipped by tokenizers 0.23 when decoding; older
+    # releases and ours do skip it. So the normalized token here is not special.
+    def added(doc):
         n = max([t["id"] for t in doc["added_tokens"]] + list(doc["model"]["vocab"].values())) + 1
         flags = dict(single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
         for name in ("<left>", "<right>", "<word>", "<norm> x", "word"):
             f = dict(flags, lstrip=name == "<left>", rstrip=name == "<right>", single_word=name in ("<word>", "word"),
-                     normalized=name == "<norm> x", special=name != "word")
+                     normalized=name == "<norm> x", special=name not in ("word", "<norm> x"))
             doc["added_tokens"].append({"id": n, "content": name, **f})
             n += 1
         return doc
