@@ -210,7 +210,7 @@ TEST(GenerateTest, StopsAreBounded) {
   EXPECT_EQ(FieldOfError(Parse(request)), "stop[1]");
   request.set_stop(1, std::string(256, 'x'));
   EXPECT_EQ(FieldOfError(Parse(request)), "(ok)");
-  for (int i = 0; i < 15; ++i) request.add_stop("b");
+  for (int i = 0; i < 15; ++i) request.add_stop(std::string(1, 'b'));
   EXPECT_EQ(FieldOfError(Parse(request)), "stop");
 }
 

@@ -1,0 +1,160 @@
+// What surrounds the service: health, reflection, /metrics.
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <thread>
+
+#include "grpcpp/impl/client_unary_call.h"
+#include "grpcpp/impl/rpc_method.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/sync_stream.h"
+#include "tests/rpc/server_fixture.h"
+
+namespace concertina::testing {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::HasSubstr;
+
+// Debian ships no .proto of health and reflection: their few bytes are written and read by hand.
+grpc::ByteBuffer Bytes(const std::string& bytes) {
+  const grpc::Slice slice(bytes);
+  return {&slice, 1};
+}
+
+std::string Text(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  std::string text;
+  if (!buffer.Dump(&slices).ok()) return text;
+  for (const grpc::Slice& slice : slices) {
+    text.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return text;
+}
+
+// HealthCheckResponse.status: 1 SERVING, 2 NOT_SERVING; 0 for an error.
+int HealthOf(const std::shared_ptr<grpc::Channel>& channel, const std::string& service) {
+  const grpc::internal::RpcMethod method("/grpc.health.v1.Health/Check",
+                                         grpc::internal::RpcMethod::NORMAL_RPC);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  const grpc::ByteBuffer request = Bytes(
+      service.empty() ? "" : "\x0a" + std::string(1, static_cast<char>(service.size())) + service);
+  grpc::ByteBuffer response;
+  const grpc::Status status = grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
+      channel.get(), method, &context, request, &response);
+  const std::string bytes = Text(response);
+  return status.ok() && bytes.size() == 2 && bytes[0] == '\x08' ? bytes[1] : 0;
+}
+
+std::string HttpGet(int port, const std::string& path) {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  std::string answer;
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+    const std::string request = "GET " + path + " HTTP/1.0\r\n\r\n";
+    if (write(fd, request.data(), request.size()) == static_cast<ssize_t>(request.size())) {
+      char buffer[4096];
+      ssize_t count = 0;
+      while ((count = read(fd, buffer, sizeof(buffer))) > 0)
+        answer.append(buffer, static_cast<size_t>(count));
+    }
+  }
+  close(fd);
+  return answer;
+}
+
+class ServiceTest : public ServerTest {};
+
+TEST_F(ServiceTest, HealthFollowsTheServersLife) {
+  StartServer();
+  for (const char* service : {"", "concertina.v1.InferenceService", "liveness", "readiness"}) {
+    EXPECT_EQ(HealthOf(server().channel(), service), 1) << service;
+  }
+  EXPECT_EQ(HealthOf(server().channel(), "unheard.of"), 0);
+  const std::string id = OpenOrDie(stub());
+  grpc::ClientContext context;
+  const auto reader = stub().Generate(&context, LongTurn(id));
+  v1::GenerateResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  std::thread stopping([this] { server().runtime().Stop(milliseconds(1500)); });
+  std::this_thread::sleep_for(milliseconds(300));
+  EXPECT_EQ(HealthOf(server().channel(), ""), 2);
+  EXPECT_EQ(HealthOf(server().channel(), "readiness"), 2);
+  EXPECT_EQ(HealthOf(server().channel(), "liveness"), 1);
+  stopping.join();
+  while (reader->Read(&event)) {
+  }
+  reader->Finish();
+}
+
+TEST_F(ServiceTest, ReflectionNamesTheServices) {
+  StartServer();
+  const grpc::internal::RpcMethod method(
+      "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+      grpc::internal::RpcMethod::BIDI_STREAMING);
+  grpc::ClientContext context;
+  const std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>> stream(
+      grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, grpc::ByteBuffer>::Create(
+          server().channel().get(), method, &context));
+  // list_services = "": field 7, length 0.
+  ASSERT_TRUE(stream->Write(Bytes(std::string("\x3a\x00", 2))));
+  stream->WritesDone();
+  grpc::ByteBuffer response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_THAT(Text(response), HasSubstr("concertina.v1.InferenceService"));
+  EXPECT_THAT(Text(response), HasSubstr("grpc.health.v1.Health"));
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(ServiceTest, ScrapedNumbersMoveAndPassPromtool) {
+  StartServer({}, /*with_metrics=*/true);
+  const std::string id = OpenOrDie(stub());
+  ASSERT_TRUE(RunTurn(stub(), TextTurn(id, "A question of several words.", 8)).status.ok());
+  RunTurn(stub(), TextTurn("", "bad", 1));
+  std::this_thread::sleep_for(milliseconds(700));  // gauges are taken at least twice a second
+  const std::string answer = HttpGet(server().runtime().metrics_port(), "/metrics");
+  ASSERT_THAT(answer, HasSubstr("200 OK"));
+  EXPECT_GT(Metric("kv_pool_used_bytes"), 0);
+  EXPECT_GT(Metric("kv_pool_capacity_bytes"), Metric("kv_pool_used_bytes"));
+  EXPECT_EQ(Metric("sessions_active"), 1);
+  EXPECT_EQ(Metric("generated_tokens_total"), 8);
+  EXPECT_GT(Metric("prompt_tokens_total", R"(modality="text")"), 5);
+  EXPECT_GT(Metric("kv_folded_entries_total", R"(phase="prefill")"), 0);
+  EXPECT_EQ(Metric("time_to_first_token_seconds_count"), 1);
+  EXPECT_EQ(Metric("inter_token_latency_seconds_count"), 7);
+  EXPECT_EQ(Metric("requests_total", R"(code="INVALID_ARGUMENT")"), 1);
+  EXPECT_GT(Metric("weights_bytes"), 0);
+  EXPECT_GT(Metric("process_resident_memory_bytes"), 1 << 20);
+  const std::string file = ::testing::TempDir() + "concertina_scrape.txt";
+  std::ofstream(file) << answer.substr(answer.find("\r\n\r\n") + 4);
+  FILE* promtool = popen(("promtool check metrics < " + file + " 2>&1").c_str(), "r");
+  ASSERT_NE(promtool, nullptr);
+  char complaint[4096];
+  const size_t length = fread(complaint, 1, sizeof(complaint), promtool);
+  EXPECT_EQ(WEXITSTATUS(pclose(promtool)), 0);
+  EXPECT_EQ(std::string(complaint, length), "");
+}
+
+TEST_F(ServiceTest, ABusyPortIsAnError) {
+  StartServer();
+  ServerConfig config = TinyLlavaConfig();
+  config.listen = server().runtime().address();
+  config.metrics_listen = "";
+  Log log(LogFormat::kText, "error");
+  const auto second = Runtime::Start(config, log);
+  ASSERT_FALSE(second.ok());
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("cannot listen"));
+}
+
+}  // namespace
+}  // namespace concertina::testing
