@@ -110,7 +110,7 @@ TEST(LoadModel, AnUnknownTemplateNeedsAFamily) {
   copy.Write("chat_template.jinja", "{{ messages }}");
   ExpectRefused(copy.path(), absl::StatusCode::kFailedPrecondition, "llava-1.5");
   EXPECT_TRUE(Load(copy.path(), "llava-1.5").ok());
-  EXPECT_EQ(Load(copy.path(), "unheard-of").status().code(), kInvalid);
+  EXPECT_FALSE(Load(copy.path(), "unheard-of").ok());
 }
 
 TEST(LoadModel, TemplatesInJsonFilesAreFound) {

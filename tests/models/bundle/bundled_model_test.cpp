@@ -66,8 +66,10 @@ TEST_P(Scene, EveryTurn) {
   EXPECT_LT(MaxAbsDifference(features, golden->Floats(scene + "image_features")), 2e-4);
 
   FullCacheForward forward(language, {.capacity = 320});
-  for (int turn = 0; turn < 3; ++turn) {
+  int turn = 0;
+  for (;; ++turn) {
     const std::string prefix = scene + "turn" + std::to_string(turn) + "/";
+    if (!golden->Has(prefix + "input_ids")) break;
     SCOPED_TRACE(prefix);
     const std::vector<int32_t> ids = golden->Ints(prefix + "input_ids");
     const std::vector<int32_t> greedy = golden->Ints(prefix + "greedy_ids");
@@ -91,6 +93,7 @@ TEST_P(Scene, EveryTurn) {
     }
     EXPECT_EQ(answer, greedy);
   }
+  EXPECT_GE(turn, 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Scene, ::testing::Range(0, 4));
