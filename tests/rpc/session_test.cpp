@@ -36,7 +36,7 @@ v1::OpenSessionRequest WithPolicy(const std::string& name, double ratio) {
 TEST_F(SessionTest, FullCacheAnswersAsTheReferenceDoes) {
   StartServer();
   const auto cases = nlohmann::json::parse(
-      ReadFileOrDie(CONCERTINA_SOURCE_DIR "/tests/goldens/llava15-tiny/cases.json"));
+      ReadFileOrDie(CONCERTINA_SOURCE_DIR "/tests/goldens/llava15-tiny/cases.json"))["cases"];
   const std::string id = OpenOrDie(stub(), WithPolicy("full", 1));
   const Turn turn = RunTurn(stub(), PictureTurn(id, cases[0]["n_new"]));
   ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
