@@ -115,7 +115,7 @@ TEST(ShardedSafetensors, FaultyFolders) {
   EXPECT_EQ(OpenSafetensors(folder.path() + "/absent").status().code(),
             absl::StatusCode::kNotFound);
   folder.Write("s.safetensors", SmallSafetensors());
-  const char kIndex[] = "model.safetensors.index.json";
+  static constexpr char kIndex[] = "model.safetensors.index.json";
   folder.Write(kIndex, R"({"weight_map":{"a":"s.safetensors","ids":"s.safetensors"}})");
   ASSERT_TRUE(OpenSafetensors(folder.path()).ok());
   EXPECT_EQ((*OpenSafetensors(folder.path()))->Find("b"), nullptr);  // not mapped
