@@ -66,7 +66,7 @@ TEST_F(StreamTest, DeadlineStopsAndKeepsTheSession) {
   StartServer();
   const std::string id = OpenOrDie(stub());
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + milliseconds(300));
+  context.set_deadline(std::chrono::system_clock::now() + milliseconds(600));
   const auto reader = stub().Generate(&context, LongTurn(id));
   v1::GenerateResponse event;
   while (reader->Read(&event)) EXPECT_FALSE(event.has_completed());

@@ -100,7 +100,8 @@ void TurnStream::OnWriteDone(bool ok) {
     const std::chrono::duration<double> stall = std::chrono::steady_clock::now() - *behind_since;
     call_.env().metrics.OnWriteStall(stall.count());
   }
-  if (!ok) CancelEngine(absl::CancelledError("the client went away"));
+  // A write may fail before OnCancel says why.
+  if (!ok) CancelEngine(call_.CancelStatus());
   Advance();
 }
 
