@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "models/chat/tokenize_prompt.h"
+#include "models/chat/tokenized_prompt.h"
 #include "server/engine/errors.h"
 
 namespace concertina {
@@ -84,8 +84,10 @@ absl::StatusOr<std::vector<Segment>> HistorySegments(const Model& model,
     const auto& parts = history[i].parts;
     auto segment = segments.empty() ? FirstPrompt(model, system, parts) : NextPrompt(model, parts);
     if (!segment.ok()) return segment.status();
-    segment->answer =
-        model.tokenizer->EncodeContinuation(TextOf(history[i + 1]), Tokenizer::Special::kInert);
+    // With what the model itself would have put before its first word.
+    segment->answer = model.tokenizer->EncodeContinuation(
+        absl::StrCat(model.chat->answer_lead(), TextOf(history[i + 1])),
+        Tokenizer::Special::kInert);
     segment->room = static_cast<int64_t>(segment->prompt.size() + segment->answer.size());
     segments.push_back(*std::move(segment));
   }
