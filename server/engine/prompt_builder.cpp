@@ -86,7 +86,7 @@ absl::StatusOr<std::vector<Segment>> HistorySegments(const Model& model,
     if (!segment.ok()) return segment.status();
     // With what the model itself would have put before its first word.
     segment->answer = model.tokenizer->EncodeContinuation(
-        absl::StrCat(model.chat->answer_lead(), TextOf(history[i + 1])),
+        std::string(model.chat->answer_lead()) + TextOf(history[i + 1]),
         Tokenizer::Special::kInert);
     segment->room = static_cast<int64_t>(segment->prompt.size() + segment->answer.size());
     segments.push_back(*std::move(segment));
