@@ -1,0 +1,90 @@
+#include "tests/golden/elastic_session.h"
+
+#include <algorithm>
+
+#include "tests/cache/session_driver.h"
+
+namespace concertina::testing {
+namespace {
+
+// Indices into `before` of what `after` lacks, each as it was when deleted one after another.
+std::vector<int> Missing(const std::vector<uint32_t>& before, const std::vector<uint32_t>& after) {
+  std::vector<int> missing;
+  size_t kept = 0;
+  for (const uint32_t birth : before) {
+    if (kept < after.size() && after[kept] == birth) {
+      ++kept;
+    } else {
+      missing.push_back(static_cast<int>(kept));
+    }
+  }
+  return missing;
+}
+
+}  // namespace
+
+ElasticSession::ElasticSession(const ElasticPrompt& prompt, MergeMode mode, const Budget& budget)
+    : shape_{.layers = 1, .kv_heads = prompt.heads, .head_dim = prompt.dims} {
+  constexpr int64_t kPagesPerHead = 4;  // beside the entries themselves, a page each at worst
+  pool_ = MakePool((prompt.entries + 64 + kPagesPerHead) * prompt.heads, shape_);
+  cache_ = std::make_unique<SessionCache>(pool_.get(), shape_, EntryType::kF32,
+                                          PolicyOf("elastic", {.merge = mode}), budget,
+                                          OnContextEnd::kRefuse);
+  const auto write = [&](const SessionCache&, int, LayerPrompt* layer) {
+    for (int64_t head = 0; head < prompt.heads; ++head) {
+      const int64_t row = head * layer->capacity;
+      const int64_t from = head * prompt.entries * prompt.dims;
+      const int64_t size = int64_t{prompt.entries} * prompt.dims;
+      std::copy_n(prompt.k.data() + from, size, layer->k + row * prompt.dims);
+      std::copy_n(prompt.v.data() + from, size, layer->v + row * prompt.dims);
+      std::copy_n(prompt.importance.data(), prompt.entries, layer->score + row);
+      std::copy_n(prompt.mass.data(), prompt.entries, layer->mass + row);
+    }
+  };
+  Keep(Prefill(*cache_, prompt.entries, write));
+}
+
+ElasticContents ElasticSession::Contents() const {
+  ElasticContents all;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    const HeadContents held = testing::Contents(*cache_, 0, head);
+    all.k.insert(all.k.end(), held.k.begin(), held.k.end());
+    all.v.insert(all.v.end(), held.v.begin(), held.v.end());
+    const std::vector<int32_t> births(held.births.begin(), held.births.end());
+    if (head == 0) {
+      all.births = births;
+      all.masses = held.masses;
+    }
+    all.heads_agree = all.heads_agree && births == all.births && held.masses == all.masses;
+  }
+  return all;
+}
+
+std::vector<std::vector<int>> ElasticSession::Decode(const std::vector<float>& k,
+                                                     const std::vector<float>& v) {
+  const int64_t dims = shape_.head_dim;
+  const int64_t steps = static_cast<int64_t>(k.size()) / (shape_.kv_heads * dims);
+  std::vector<std::vector<int>> deleted;
+  cache_->BeginDecode();
+  for (int64_t step = 0; step < steps && status_.ok(); ++step) {
+    std::vector<float> new_k, new_v;
+    for (int64_t head = 0; head < shape_.kv_heads; ++head) {
+      const int64_t at = (head * steps + step) * dims;
+      new_k.insert(new_k.end(), k.begin() + at, k.begin() + at + dims);
+      new_v.insert(new_v.end(), v.begin() + at, v.begin() + at + dims);
+    }
+    Keep(cache_->AppendToken(0, new_k.data(), new_v.data()));
+    if (!status_.ok()) {
+      cache_->AbandonToken();
+      break;
+    }
+    const std::vector<uint32_t> before = testing::Contents(*cache_, 0, 0).births;
+    cache_->EvictLayer(0);
+    cache_->CommitToken();
+    deleted.push_back(Missing(before, testing::Contents(*cache_, 0, 0).births));
+  }
+  cache_->EndDecode();
+  return deleted;
+}
+
+}  // namespace concertina::testing
