@@ -1,0 +1,63 @@
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "client/cli/interrupts.h"
+#include "client/cli/invocation.h"
+#include "client/cli/json.h"
+#include "client/cli/session_options.h"
+#include "client/cli/text.h"
+#include "client/cli/turn.h"
+
+namespace concertina::cli {
+namespace {
+
+struct AskFlags {
+  ConversationFlags conversation;
+  std::vector<std::string> images;
+  std::string question;
+};
+
+int Run(const Invocation& invocation, const AskFlags& flags) {
+  std::vector<v1::InputPart> parts;
+  for (const std::string& path : flags.images) {
+    auto bytes = ReadFile(path, kMaxImageBytes);
+    if (!bytes.ok()) {
+      Fail(invocation, bytes.status());
+      return kExitUsage;
+    }
+    parts.push_back(client::ImageFile(*std::move(bytes)));
+  }
+  parts.push_back(client::Text(flags.question));
+  Interrupts interrupts;
+  const auto server = invocation.Connect();
+  auto conversation = server->Open(flags.conversation.Open());
+  if (!conversation.ok()) return Fail(invocation, conversation.status());
+  const auto answer =
+      RunTurn(*conversation, parts, flags.conversation.ask, !invocation.json, interrupts);
+  const auto closed = conversation->Close();
+  if (!answer.ok()) return Fail(invocation, answer.status());
+  if (invocation.json) {
+    nlohmann::json out = ToJson(*answer);
+    out["session_id"] = conversation->id();
+    PrintJson(out);
+  }
+  if (answer->stopped) return kExitInterrupted;
+  return closed.ok() ? kExitOk : Fail(invocation, closed.status());
+}
+
+}  // namespace
+
+void AddAsk(CLI::App& app, Invocation& invocation) {
+  auto* command = app.add_subcommand("ask", "Asks one question in a session of its own");
+  const auto flags = std::make_shared<AskFlags>();
+  flags->conversation.AddTo(*command);
+  command->add_option("--image", flags->images, "A picture, before the question (repeatable)")
+      ->allow_extra_args(false);
+  command->add_option("question", flags->question, "The question")->required();
+  command->callback([&invocation, flags] {
+    invocation.run = [&invocation, flags] { return Run(invocation, *flags); };
+  });
+}
+
+}  // namespace concertina::cli

@@ -1,0 +1,140 @@
+#include "client/cli/json.h"
+
+#include <cstdio>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "client/budget_text.h"
+#include "client/cli/text.h"
+#include "client/errors.h"
+
+namespace concertina::cli {
+namespace {
+
+using nlohmann::json;
+
+std::string Plain(const std::string& name, size_t prefix) {
+  return absl::AsciiStrToLower(name.size() > prefix ? name.substr(prefix) : name);
+}
+
+double Seconds(const google::protobuf::Timestamp& time) {
+  return static_cast<double>(time.seconds()) + time.nanos() * 1e-9;
+}
+
+std::string Name(v1::EntryType type) {
+  return Plain(v1::EntryType_Name(type), sizeof("ENTRY_TYPE_") - 1);
+}
+
+json ToJson(const v1::Usage& usage) {
+  return {{"prompt_tokens", usage.prompt_tokens()},
+          {"image_tokens", usage.image_tokens()},
+          {"carried_tokens", usage.carried_tokens()},
+          {"generated_tokens", usage.generated_tokens()}};
+}
+
+json ToJson(const v1::Timings& timings) {
+  return {{"queue", cli::Seconds(timings.queue())},
+          {"vision", cli::Seconds(timings.vision())},
+          {"prefill", cli::Seconds(timings.prefill())},
+          {"fold", cli::Seconds(timings.fold())},
+          {"time_to_first_token", cli::Seconds(timings.time_to_first_token())},
+          {"decode", cli::Seconds(timings.decode())},
+          {"tokens_per_second", timings.tokens_per_second()}};
+}
+
+}  // namespace
+
+json ToJson(const absl::Status& status) {
+  const client::ErrorDetails details = client::DetailsOf(status);
+  json out = {{"code", absl::StatusCodeToString(status.code())},
+              {"message", std::string(status.message())}};
+  if (!details.reason.empty()) out["reason"] = details.reason;
+  if (!details.field.empty()) out["field"] = details.field;
+  if (details.retry_after.has_value()) out["retry_after_ms"] = details.retry_after->count();
+  return out;
+}
+
+json ToJson(const v1::CacheState& cache) {
+  return {{"budget", client::FormatBudget(cache.budget())},
+          {"budget_entries", cache.budget_entries()},
+          {"raised_to_floor", cache.raised_to_floor()},
+          {"used_bytes", cache.used_bytes()},
+          {"payload_bytes", cache.payload_bytes()},
+          {"live_entries", cache.live_entries()},
+          {"tokens_seen", cache.tokens_seen()},
+          {"full_bytes", cache.full_bytes()},
+          {"next_position", cache.next_position()}};
+}
+
+json ToJson(const v1::CachePolicy& policy) {
+  json out = {{"name", policy.name()},
+              {"entry_type", Name(policy.entry_type())},
+              {"on_context_end", Plain(v1::OnContextEnd_Name(policy.on_context_end()),
+                                       sizeof("ON_CONTEXT_END_") - 1)}};
+  if (policy.name() == "elastic") {
+    out["pure_sink"] = policy.pure_sink();
+    out["merge"] = Plain(v1::MergeMode_Name(policy.merge()), sizeof("MERGE_MODE_") - 1);
+  }
+  return out;
+}
+
+json ToJson(const v1::Session& session) {
+  return {{"session_id", session.session_id()},
+          {"state", Plain(v1::SessionState_Name(session.state()), sizeof("SESSION_STATE_") - 1)},
+          {"turns", session.turns()},
+          {"policy", ToJson(session.policy())},
+          {"cache", ToJson(session.cache())},
+          {"create_time", Seconds(session.create_time())},
+          {"last_used_time", Seconds(session.last_used_time())}};
+}
+
+json ToJson(const v1::Folded& folded) {
+  const FoldTotals totals = TotalsOf(folded);
+  return {{"layers", folded.layers_size()},        {"entries_before", totals.entries_before},
+          {"entries_after", totals.entries_after}, {"bytes_before", totals.bytes_before},
+          {"bytes_after", totals.bytes_after},     {"attention_mass_kept", totals.mass_kept},
+          {"ratio", CacheRatio(folded.cache())},   {"cache", ToJson(folded.cache())}};
+}
+
+json ToJson(const v1::GetModelResponse& model) {
+  return {{"name", model.name()},
+          {"chat_family", model.chat_family()},
+          {"layers", model.layers()},
+          {"heads", model.heads()},
+          {"kv_heads", model.kv_heads()},
+          {"head_dim", model.head_dim()},
+          {"hidden_size", model.hidden_size()},
+          {"vocab_size", model.vocab_size()},
+          {"max_positions", model.max_positions()},
+          {"image_tokens", model.image_tokens()},
+          {"weight_type", model.weight_type()},
+          {"weight_bytes", model.weight_bytes()},
+          {"deterministic", model.deterministic()},
+          {"default_policy", ToJson(model.default_policy())},
+          {"default_budget", client::FormatBudget(model.default_budget())},
+          {"default_entry_type", Name(model.default_entry_type())},
+          {"policies", std::vector<std::string>(model.policies().begin(), model.policies().end())}};
+}
+
+json ToJson(const client::Answer& answer) {
+  json out = {{"text", answer.text}, {"token_ids", answer.token_ids}, {"stopped", answer.stopped}};
+  if (!answer.logprobs.empty()) out["logprobs"] = answer.logprobs;
+  if (answer.folded.has_value()) out["folded"] = ToJson(*answer.folded);
+  if (answer.stopped) return out;
+  const v1::Completed& completed = answer.completed;
+  out["finish_reason"] =
+      Plain(v1::FinishReason_Name(completed.finish_reason()), sizeof("FINISH_REASON_") - 1);
+  out["turn"] = completed.turn();
+  out["usage"] = ToJson(completed.usage());
+  out["cache"] = ToJson(completed.cache());
+  out["timings"] = ToJson(completed.timings());
+  return out;
+}
+
+void PrintJson(const json& value) {
+  const std::string line = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+}  // namespace concertina::cli

@@ -1,0 +1,78 @@
+#include "client/cli/session_options.h"
+
+#include <map>
+
+#include "client/budget_text.h"
+
+namespace concertina::cli {
+namespace {
+
+const std::map<std::string, v1::EntryType> kEntryTypes{{"bf16", v1::ENTRY_TYPE_BF16},
+                                                       {"f32", v1::ENTRY_TYPE_F32}};
+const std::map<std::string, v1::MergeMode> kMergeModes{{"mean", v1::MERGE_MODE_MEAN},
+                                                       {"mass", v1::MERGE_MODE_MASS},
+                                                       {"none", v1::MERGE_MODE_NONE},
+                                                       {"v_only", v1::MERGE_MODE_V_ONLY}};
+
+std::string CheckBudget(const std::string& text) {
+  const auto budget = client::ParseBudget(text);
+  return budget.ok() ? std::string() : std::string(budget.status().message());
+}
+
+}  // namespace
+
+void CacheFlags::AddTo(CLI::App& command) {
+  command.add_option("--policy", policy, "Cache policy: concertina, elastic, full");
+  command.add_option("--budget", budget, "Cache budget: 0.2 (of the tokens), 256t or 64MiB")
+      ->check(CheckBudget);
+  command.add_option("--entry-type", entry_type, "Type of cached keys and values: bf16, f32")
+      ->check(CLI::IsMember({"bf16", "f32"}));
+  command.add_flag("--pure-sink", pure_sink,
+                   "elastic only: the first and last entry accept no merges");
+  command.add_option("--merge", merge, "elastic only: mean, mass, none or v_only")
+      ->check(CLI::IsMember({"mean", "mass", "none", "v_only"}));
+}
+
+bool CacheFlags::has_policy() const {
+  return !policy.empty() || !entry_type.empty() || !merge.empty() || pure_sink;
+}
+
+v1::CachePolicy CacheFlags::Policy() const {
+  v1::CachePolicy out;
+  out.set_name(policy);
+  out.set_pure_sink(pure_sink);
+  if (!entry_type.empty()) out.set_entry_type(kEntryTypes.at(entry_type));
+  if (!merge.empty()) out.set_merge(kMergeModes.at(merge));
+  return out;
+}
+
+v1::Budget CacheFlags::Budget() const { return client::ParseBudget(budget).value(); }
+
+void ConversationFlags::AddTo(CLI::App& command) {
+  cache.AddTo(command);
+  command.add_option("--system", system_prompt, "System prompt");
+  command.add_option("--max-tokens", ask.max_tokens, "Longest answer, in tokens")
+      ->check(CLI::Range(1, 1 << 30));
+  command.add_option_function<float>(
+      "--temperature", [this](const float& value) { ask.sampling.set_temperature(value); },
+      "0 (the default) always takes the likeliest token");
+  command.add_option_function<float>(
+      "--top-p", [this](const float& value) { ask.sampling.set_top_p(value); },
+      "Sample from the smallest set of this probability");
+  command.add_option_function<uint64_t>(
+      "--seed", [this](const uint64_t& value) { ask.sampling.set_seed(value); },
+      "Seed of the sampler");
+  command.add_option("--stop", ask.stop, "End the answer before this text (repeatable)")
+      ->take_all()
+      ->allow_extra_args(false);
+}
+
+client::OpenOptions ConversationFlags::Open() const {
+  client::OpenOptions options;
+  options.system_prompt = system_prompt;
+  if (cache.has_policy()) options.policy = cache.Policy();
+  if (!cache.budget.empty()) options.budget = cache.Budget();
+  return options;
+}
+
+}  // namespace concertina::cli

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "client/client.h"
+
+namespace concertina::cli {
+
+// Flags about a cache: --policy --budget --entry-type --pure-sink --merge. Values are checked while
+// the command line is parsed.
+struct CacheFlags {
+  std::string policy;
+  std::string budget;
+  std::string entry_type;
+  std::string merge;
+  bool pure_sink = false;
+
+  void AddTo(CLI::App& command);
+  // Whether any flag that belongs to the policy was given.
+  bool has_policy() const;
+  v1::CachePolicy Policy() const;
+  // REQUIRES: a budget was given.
+  v1::Budget Budget() const;
+};
+
+// Flags of the subcommands that hold a conversation: the above and --system --max-tokens
+// --temperature --top-p --seed --stop.
+struct ConversationFlags {
+  CacheFlags cache;
+  std::string system_prompt;
+  client::AskOptions ask;
+
+  void AddTo(CLI::App& command);
+  client::OpenOptions Open() const;
+};
+
+}  // namespace concertina::cli
