@@ -58,7 +58,7 @@ class CheckpointCase {
     FullCacheForward forward(*model_.language,
                              {.capacity = n + static_cast<int64_t>(greedy_.size()),
                               .column_sums = WantsColumnSums(name_, *folder_),
-                              .hidden_states = folder_->Has(name_ + "/hidden.0")});
+                              .hidden_states = !folder_->IndicesOf(name_, "hidden.").empty()});
     std::vector<float> x = EmbedPrompt(*model_.language, ids_, model_.image_token, features);
     forward.Append(n, nullptr, x.data());
     CompareState(forward, config(), name_, folder_, report_);

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "models/config/json_file.h"
@@ -22,6 +23,41 @@ absl::StatusOr<FolderKind> KindOf(const std::string& path, const nlohmann::json&
   if (info.contains("reference")) return FolderKind::kElastic;
   if (info.contains("image_token_index")) return FolderKind::kBundledModel;
   return absl::UnimplementedError("cases.json tells of no known kind of goldens");
+}
+
+// Quantities that some folder's checks compare, without the number of a layer.
+bool IsKnown(const std::string& name) {
+  static const std::set<std::string, std::less<>> kKnown = {"attn_colsum",
+                                                            "attn_colsum_per_head",
+                                                            "continuation_ids",
+                                                            "continuation_logprobs",
+                                                            "greedy_ids",
+                                                            "greedy_logits",
+                                                            "greedy_top2_ids",
+                                                            "greedy_top2_logits",
+                                                            "greedy_top8_ids",
+                                                            "greedy_top8_values",
+                                                            "hidden.",
+                                                            "image_features",
+                                                            "input_ids",
+                                                            "k.",
+                                                            "logits",
+                                                            "logits_tail",
+                                                            "logsumexp_last",
+                                                            "pixel_values",
+                                                            "top20_ids",
+                                                            "top20_logits",
+                                                            "v.",
+                                                            "vision_hidden.",
+                                                            "anchors",
+                                                            "buckets",
+                                                            "importance"};
+  std::string quantity = name.substr(name.rfind('/') + 1);
+  const bool numbered = quantity.find('.') != std::string::npos;
+  while (numbered && absl::ascii_isdigit(static_cast<unsigned char>(quantity.back()))) {
+    quantity.pop_back();
+  }
+  return kKnown.contains(quantity);
 }
 
 }  // namespace
@@ -67,9 +103,17 @@ std::vector<int32_t> GoldenFolder::IndicesOf(const std::string& prefix,
   return indices;
 }
 
-void GoldenFolder::ReportUnused(const std::string& why, Report* report) const {
+void GoldenFolder::ReportUnused(Report* report) const {
+  bool begun = false;
   for (const std::string& name : file_.NamesEndingWith("")) {
-    if (!used_.contains(name)) report->NotChecked(name, why);
+    if (used_.contains(name)) continue;
+    if (!begun) report->BeginCase("golden.safetensors");
+    begun = true;
+    if (IsKnown(name)) {
+      report->Failed(name, "nothing to compare it with: no such case, layer or picture");
+    } else {
+      report->NotChecked(name, "unknown to this program");
+    }
   }
 }
 

@@ -38,7 +38,7 @@ int Run(const std::string& path, const InstalledModels& models) {
     std::cerr << path << ": " << status << "\n";
     return 2;
   }
-  folder->ReportUnused("unknown to this program", &report);
+  folder->ReportUnused(&report);
   return report.Finish(path) ? 0 : 1;
 }
 
