@@ -1,15 +1,13 @@
 #pragma once
 
+#include <spdlog/fwd.h>
+
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "server/app/server_config.h"
 #include "server/rpc/environment.h"
-
-namespace spdlog {
-class logger;
-}  // namespace spdlog
 
 namespace concertina {
 

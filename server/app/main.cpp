@@ -46,6 +46,9 @@ int Serve(const concertina::ServerConfig& config) {
     return 1;
   }
   log.Info("listening on " + (*runtime)->address());
+  if (const int port = (*runtime)->metrics_port(); port != 0) {
+    log.Info("metrics on port " + std::to_string(port));
+  }
   signals.Wait();
   log.Info("stopping");
   (*runtime)->Stop(config.grace_period);

@@ -40,7 +40,8 @@ class MetricsRegistry {
   // Serves /metrics on "host:port" (port 0 takes a free one) until destruction; returns the port.
   // FAILED_PRECONDITION when the address cannot be used.
   absl::StatusOr<int> Expose(const std::string& listen);
-  // Ends serving; waits for a scrape under way. What SampleGauge's functions read may go after this.
+  // Ends serving; waits for a scrape under way. What SampleGauge's functions read may go after
+  // this.
   void StopExposing() { exposer_.reset(); }
 
  private:

@@ -21,12 +21,12 @@ constexpr int64_t kReceiveSlackBytes = 1 << 20;
 
 // gRPC's plugins are process-wide and must be asked for before the first server is built.
 void EnablePluginsOnce() {
-  static const bool enabled = [] {
+  static const bool kEnabled = [] {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     return true;
   }();
-  static_cast<void>(enabled);
+  static_cast<void>(kEnabled);
 }
 
 // Clients that vanish without a word are found by pings; those that ping too often are sent away.
