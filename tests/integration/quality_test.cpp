@@ -1,0 +1,97 @@
+// How much a folded cache costs in perplexity, through `concertina score` and a real server. The
+// prompts and the full cache's figures are made by tools/quality/make_prompts.py.
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "nlohmann/json.hpp"
+#include "tests/integration/server_process.h"
+
+namespace concertina::testing {
+namespace {
+
+using nlohmann::json;
+
+constexpr char kPrompts[] = CONCERTINA_SOURCE_DIR "/tests/integration/data/prompts.json";
+constexpr double kSlack = 1.03;
+
+class QualityTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    auto server = ServerProcess::Start(BundledF32());
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = std::move(*server).release();
+  }
+  static void TearDownTestSuite() {
+    delete server_;
+    server_ = nullptr;
+  }
+  void SetUp() override { ASSERT_NE(server_, nullptr); }
+
+  // The report of `concertina score`; null on an error.
+  static json Score(const std::string& policy, const std::string& budget,
+                    std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments = {"score", "--prompts", kPrompts, "--policy",
+                                          policy,  "--budget",  budget,   "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const CommandResult result = RunCli(*server_, arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.errors;
+    return json::parse(result.output, nullptr, false);
+  }
+
+  static ServerProcess* server_;
+};
+
+ServerProcess* QualityTest::server_ = nullptr;
+
+TEST_F(QualityTest, TheFullCacheIsTheModelItself) {
+  const json report = Score("full", "1");
+  ASSERT_TRUE(report.is_object());
+  ASSERT_GE(report["prompts"].size(), 6u);
+  for (const json& prompt : report["prompts"]) {
+    EXPECT_NEAR(prompt["nll"], prompt["full_nll"], 0.01) << prompt;
+    EXPECT_EQ(prompt["agreement"], 1.0) << prompt;
+  }
+  EXPECT_NEAR(report["all"]["ratio"], 1.0, 0.01);
+}
+
+struct Bound {
+  const char* policy;
+  const char* budget;
+  double measured;  // ratio to the full cache over the prompts of the file
+};
+
+// `concertina score --prompts tests/integration/data/prompts.json --policy P --budget B
+// [--pure-sink]` with --weights f32.
+constexpr Bound kConcertina[] = {
+    {"concertina", "0.1", 4.7695}, {"concertina", "0.2", 3.3401}, {"concertina", "0.5", 1.4035}};
+constexpr Bound kElastic[] = {{"elastic", "0.2", 5.7771}, {"elastic", "0.5", 2.5996}};
+
+TEST_F(QualityTest, ConcertinaKeepsItsPerplexity) {
+  double agreement = 0, ratio = std::numeric_limits<double>::infinity();
+  for (const Bound& bound : kConcertina) {
+    const json report = Score(bound.policy, bound.budget);
+    ASSERT_TRUE(report.is_object());
+    EXPECT_LE(report["all"]["ratio"], kSlack * bound.measured) << bound.budget;
+    // More cache is never worse.
+    EXPECT_LT(report["all"]["ratio"], ratio) << bound.budget;
+    EXPECT_GT(report["all"]["agreement"], agreement) << bound.budget;
+    ratio = report["all"]["ratio"];
+    agreement = report["all"]["agreement"];
+  }
+}
+
+TEST_F(QualityTest, ElasticWithAPureSinkIsThePapersMethod) {
+  for (const Bound& bound : kElastic) {
+    const json report = Score(bound.policy, bound.budget, {"--pure-sink"});
+    ASSERT_TRUE(report.is_object());
+    EXPECT_LE(report["all"]["ratio"], kSlack * bound.measured) << bound.budget;
+    // Far below, and it would not be the paper's method any more.
+    EXPECT_GE(report["all"]["ratio"], bound.measured / kSlack) << bound.budget;
+  }
+}
+
+}  // namespace
+}  // namespace concertina::testing
