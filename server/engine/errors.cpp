@@ -26,6 +26,12 @@ absl::Status FieldError(std::string_view field, std::string_view message) {
   return status;
 }
 
+absl::Status FieldError(std::string_view field, std::string_view reason, std::string_view message) {
+  absl::Status status = FieldError(field, message);
+  status.SetPayload(View(kReasonUrl), absl::Cord(View(reason)));
+  return status;
+}
+
 absl::Status ReasonError(absl::StatusCode code, std::string_view reason, std::string_view message) {
   absl::Status status(code, View(message));
   status.SetPayload(View(kReasonUrl), absl::Cord(View(reason)));

@@ -31,6 +31,9 @@ inline constexpr std::string_view kDraining = "DRAINING";
 // INVALID_ARGUMENT about one field of the request ("parts[1].image.data").
 absl::Status FieldError(std::string_view field, std::string_view message);
 
+// The same, with a reason that tells this cause from others.
+absl::Status FieldError(std::string_view field, std::string_view reason, std::string_view message);
+
 // Any other refusal with its reason.
 absl::Status ReasonError(absl::StatusCode code, std::string_view reason, std::string_view message);
 

@@ -1,4 +1,5 @@
-# concertina_library(NAME SOURCES ... DEPS ...)      a layer or a room of it
+# concertina_library(NAME SOURCES ... DEPS ... [PCH <header> ...])      a layer or a room of it
+#   PCH: headers of others that nearly every source includes and that are slow to parse (gRPC, protobuf)
 # concertina_executable(NAME SOURCES ... DEPS ...)
 # concertina_test(NAME SOURCES ... DEPS ... [LABELS ...] [TIMEOUT seconds])   one GoogleTest program
 include(GoogleTest)
@@ -9,9 +10,12 @@ function(concertina_target_defaults name)
 endfunction()
 
 function(concertina_library name)
-  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS;PCH" ${ARGN})
   add_library(${name} STATIC ${arg_SOURCES})
   target_link_libraries(${name} PUBLIC ${arg_DEPS})
+  if(arg_PCH)
+    target_precompile_headers(${name} PRIVATE ${arg_PCH})
+  endif()
   concertina_target_defaults(${name})
 endfunction()
 

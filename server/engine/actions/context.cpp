@@ -51,9 +51,9 @@ absl::Status CheckContext(const EngineState& state, Task& task) {
   const int64_t max_positions = state.model->language->config().max_positions;
   for (const Segment& segment : task.segments) {
     if (static_cast<int64_t>(segment.prompt.size()) < max_positions) continue;
-    return ReasonError(absl::StatusCode::kInvalidArgument, reason::kPromptTooLong,
-                       absl::StrCat("the prompt has ", segment.prompt.size(),
-                                    " tokens; the model was trained for ", max_positions));
+    return FieldError(task.kind == Task::Kind::kScore ? "prompt" : "parts", reason::kPromptTooLong,
+                      absl::StrCat("the prompt has ", segment.prompt.size(),
+                                   " tokens; the model was trained for ", max_positions));
   }
   const SessionCache& cache = *task.session->cache;
   const bool refuses = cache.on_context_end() == OnContextEnd::kRefuse;
