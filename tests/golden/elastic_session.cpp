@@ -25,8 +25,9 @@ std::vector<int> Missing(const std::vector<uint32_t>& before, const std::vector<
 
 ElasticSession::ElasticSession(const ElasticPrompt& prompt, MergeMode mode, const Budget& budget)
     : shape_{.layers = 1, .kv_heads = prompt.heads, .head_dim = prompt.dims} {
-  constexpr int64_t kPagesPerHead = 4;  // beside the entries themselves, a page each at worst
-  pool_ = MakePool((prompt.entries + 64 + kPagesPerHead) * prompt.heads, shape_);
+  // A page for every entry of the prompt and of the decode steps is more than enough.
+  constexpr int64_t kDecodeStepsMax = 256;
+  pool_ = MakePool((prompt.entries + kDecodeStepsMax) * prompt.heads, shape_);
   cache_ = std::make_unique<SessionCache>(pool_.get(), shape_, EntryType::kF32,
                                           PolicyOf("elastic", {.merge = mode}), budget,
                                           OnContextEnd::kRefuse);
