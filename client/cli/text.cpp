@@ -105,7 +105,7 @@ std::string SessionText(const v1::Session& session) {
   const v1::CacheState& cache = session.cache();
   const bool busy = session.state() == v1::SESSION_STATE_BUSY;
   std::string text =
-      absl::StrFormat("session   %s (%s, %d turns)\n", PrintableText(session.session_id()),
+      absl::StrFormat("session   %s (%s, turns: %d)\n", PrintableText(session.session_id()),
                       busy ? "busy" : "idle", session.turns());
   absl::StrAppendFormat(&text, "policy    %s, budget %s%s\n",
                         PrintableText(session.policy().name()),
