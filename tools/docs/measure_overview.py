@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
 """Holds the demo conversation on a running server once per budget, for the overview picture.
 
-    tools/docs/measure_overview.py --target HOST:PORT [--client PROGRAM] >docs/images/overview.json
+    tools/docs/measure_overview.py --target HOST:PORT [--client PROGRAM]
 
-The server is `concertina-server` with its default flags.
+The server is `concertina-server` with its default flags. Replaces the conversations in
+docs/images/overview.json and leaves the rest of that file alone.
 """
 
 import argparse
 import json
 import os
 import subprocess
-import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+DATA = os.path.join(ROOT, "docs/images/overview.json")
 IMAGE = "docs/demo/scene.png"
 FULL = ["--policy", "full"]
 RUNS = [FULL, *(["--policy", "concertina", "--budget", budget] for budget in ("0.5", "0.3", "0.2", "0.1"))]
@@ -46,13 +47,17 @@ def main():
     parser.add_argument("--client", default=os.path.join(ROOT, "build/release/client/concertina"))
     arguments = parser.parse_args()
     model = run(arguments.client, "model", "--target", arguments.target)
-    json.dump({
+    with open(DATA, encoding="utf-8") as file:
+        data = json.load(file)
+    data |= {
         "model": model["name"],
         "weight_type": model["weight_type"],
         "image": IMAGE,
         "conversations": [converse(arguments.client, arguments.target, flags) for flags in RUNS],
-    }, sys.stdout, indent=1, ensure_ascii=False)
-    print()
+    }
+    with open(DATA, "w", encoding="utf-8") as file:
+        json.dump(data, file, indent=1, ensure_ascii=False)
+        file.write("\n")
 
 
 if __name__ == "__main__":

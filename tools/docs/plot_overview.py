@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Draws docs/images/overview.svg, the README's picture, from measured numbers alone.
 
-Left: the conversations in docs/images/overview.json (see measure_overview.py). Right: the table of
-docs/benchmarks.md that gives perplexity over the full cache's, one column per budget.
+Both panels show docs/images/overview.json: conversations (see measure_overview.py), and perplexity over
+the full cache's by policy and budget, one run of the command named there per point.
 
     tools/docs/plot_overview.py
 """
@@ -11,19 +11,17 @@ import base64
 import json
 import math
 import os
-import re
 from xml.sax.saxutils import escape
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DATA = "docs/images/overview.json"
-BENCHMARKS = "docs/benchmarks.md"
 PICTURE = "docs/images/overview.svg"
 
 WIDTH, HEIGHT = 975, 400
 INK, FAINT, GRID = "#1f2328", "#59636e", "#d1d9e0"
 SAME, OTHER = "#1a7f37", "#bc4c00"
 # Row of the table, colour; in the order of the legend.
-SERIES = (("elastic", "#8c959f"), ("elastic pure sink", "#8250df"), ("concertina", "#0969da"))
+SERIES = (("elastic", "#8c959f"), ("elastic, pure sink", "#8250df"), ("concertina", "#0969da"))
 
 
 def text(x, y, content, size=12, colour=INK, anchor="start", weight="normal"):
@@ -76,25 +74,7 @@ def left_panel(data):
     return parts
 
 
-def quality_table(markdown):
-    """{row name: {budget: value}} of the first table with at least four budgets as columns."""
-    budgets, rows = None, {}
-    for row in markdown.splitlines():
-        cells = [re.sub(r"[*`]", "", cell).strip() for cell in row.strip().strip("|").split("|")]
-        if not row.lstrip().startswith("|"):
-            if len(rows) > 1:
-                break
-            budgets, rows = None, {}
-        elif budgets is None:
-            columns = {i: float(cell) for i, cell in enumerate(cells) if re.fullmatch(r"0\.\d+", cell)}
-            budgets = columns if len(columns) >= 4 else None
-        elif re.match(r"[a-z]", cells[0]):
-            rows[re.sub(r"[^a-z]+", " ", cells[0]).strip()] = {budget: float(cells[i].split()[0]) for i, budget in budgets.items()
-                              if i < len(cells) and re.match(r"\d", cells[i])}
-    return rows
-
-
-def right_panel(table):
+def right_panel(rows):
     left, right, top, bottom = 635, 915, 78, 340
     def x(budget): return left + (budget - 0.1) / 0.6 * (right - left)
     def y(value): return bottom - math.log(value) / math.log(16) * (bottom - top)
@@ -107,7 +87,7 @@ def right_panel(table):
         parts.append(text(x(budget), bottom + 20, f"{budget:g}", 12, FAINT, "middle"))
     parts.append(text((left + right) / 2, bottom + 42, "budget: share of the tokens seen", 12, FAINT, "middle"))
     for i, (name, colour) in enumerate(SERIES):
-        points = [(x(budget), y(value)) for budget, value in sorted(table[name].items()) if 0.1 <= budget <= 0.7]
+        points = [(x(float(budget)), y(value)) for budget, value in rows[name].items()]
         path = " ".join(f"{px:g},{py:g}" for px, py in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
         parts += [f'<circle cx="{px:g}" cy="{py:g}" r="3.5" fill="{colour}"/>' for px, py in points]
@@ -118,9 +98,7 @@ def right_panel(table):
 def main():
     with open(os.path.join(ROOT, DATA), encoding="utf-8") as file:
         data = json.load(file)
-    with open(os.path.join(ROOT, BENCHMARKS), encoding="utf-8") as file:
-        table = quality_table(file.read())
-    body = "\n".join([*left_panel(data), *right_panel(table)])
+    body = "\n".join([*left_panel(data), *right_panel(data["perplexity_ratio"]["rows"])])
     with open(os.path.join(ROOT, PICTURE), "w", encoding="utf-8") as file:
         file.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
                    f'height="{HEIGHT}" font-family="DejaVu Sans, Verdana, Arial, sans-serif">\n'
