@@ -118,9 +118,9 @@ absl::Status SessionCache::CheckByteCap(int64_t extra_pages) const {
   if (needed <= budget_.bytes) {
     return absl::OkStatus();
   }
-  return absl::FailedPreconditionError(
-      absl::StrCat("BUDGET_EXHAUSTED policy ", std::string(policy_->name()),
-                   " drops nothing and needs ", needed, " bytes of a budget of ", budget_.bytes));
+  return absl::FailedPreconditionError(absl::StrCat("policy ", std::string(policy_->name()),
+                                                    " drops nothing and needs ", needed,
+                                                    " bytes of a budget of ", budget_.bytes));
 }
 
 int64_t SessionCache::UsedBytesBound(int64_t more_tokens) const {

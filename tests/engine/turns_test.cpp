@@ -194,6 +194,14 @@ TEST(Turns, RefusalsNameTheirReason) {
   EXPECT_TRUE(engine.Turn(id, "hi", 4)->completed());
 }
 
+TEST(Turns, AByteBudgetThatAFullCacheCannotKeepIsNamed) {
+  TestEngine engine;
+  const std::string id = engine.OpenId(Cache("full", Budget::Bytes(40000)));
+  auto turn = engine.Start(TestEngine::Params(id, "Tell me the price in 2024.", 200));
+  EXPECT_EQ(ReasonOf(turn->Wait()), reason::kBudgetTooSmall);
+  EXPECT_LE(engine.Settled().pool_used_bytes, 40000);
+}
+
 TEST(Turns, HistoryIsReplayedAndFolded) {
   using Role = HistoryMessage::Role;
   TestEngine engine;

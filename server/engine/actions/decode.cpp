@@ -1,5 +1,6 @@
 #include "server/engine/actions/decode.h"
 
+#include "server/engine/actions/cache_refusal.h"
 #include "server/engine/actions/deliver.h"
 #include "server/engine/actions/finish.h"
 #include "server/engine/actions/score.h"
@@ -58,7 +59,7 @@ bool RunDecodeStep(EngineState& state) {
       state.observer->OnDecodeEviction(tasks[i]->session->policy, rows[i].evicted);
     }
     if (!rows[i].status.ok()) {
-      EndTask(state, *tasks[i], rows[i].status);
+      EndTask(state, *tasks[i], CacheRefusal(rows[i].status));
     } else if (FeedsKnownAnswer(*tasks[i])) {
       AfterKnownToken(state, *tasks[i], rows[i]);
     } else {

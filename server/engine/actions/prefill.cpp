@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "server/engine/actions/cache_refusal.h"
 #include "server/engine/actions/context.h"
 #include "server/engine/actions/deliver.h"
 #include "server/engine/actions/finish.h"
@@ -56,7 +57,7 @@ absl::Status StartPrefill(EngineState& state, Task& task) {
                           .slice_rows = state.options.prefill_slice_rows},
       state.buffers);
   state.observer->OnReusedEntries(task.session->cache->live_entries());
-  return state.prefill->Begin();
+  return CacheRefusal(state.prefill->Begin());
 }
 
 void ReportFold(EngineState& state, Task& task) {
@@ -144,7 +145,7 @@ bool RunPrefillSlice(EngineState& state) {
   }
   auto finished = state.prefill->Step();
   if (!finished.ok()) {
-    EndTask(state, *task, finished.status());
+    EndTask(state, *task, CacheRefusal(finished.status()));
   } else if (*finished) {
     FinishPrefill(state, *task);
   } else {
