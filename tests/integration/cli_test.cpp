@@ -29,7 +29,7 @@ class BundledCli : public ::testing::Test {
 
 ServerProcess* BundledCli::server_ = nullptr;
 
-int CountLines(const std::string& text, const std::string& with) {
+int Count(const std::string& text, const std::string& with) {
   int count = 0;
   for (size_t at = text.find(with); at != std::string::npos; at = text.find(with, at + 1)) ++count;
   return count;
@@ -38,10 +38,10 @@ int CountLines(const std::string& text, const std::string& with) {
 TEST_F(BundledCli, DemoTalksAboutThePictureAndFoldsAfterEachTurn) {
   const CommandResult demo = RunCli(*server_, {"demo", "--image", kScene});
   EXPECT_EQ(demo.exit_code, 0) << demo.output << demo.errors;
-  EXPECT_EQ(CountLines(demo.output, "attention"), 3) << demo.output;
+  EXPECT_EQ(Count(demo.output, "mass kept"), 3) << demo.output;
   EXPECT_NE(demo.output.find("carrot"), std::string::npos) << demo.output;
-  EXPECT_EQ(server_->Metric("sessions_active"), 0);
-  EXPECT_EQ(server_->Metric("kv_pool_used_bytes"), 0);
+  EXPECT_EQ(server_->Gauge("sessions_active", 0), 0);
+  EXPECT_EQ(server_->Gauge("kv_pool_used_bytes", 0), 0);
 }
 
 TEST_F(BundledCli, DemoReportsInJson) {
@@ -58,7 +58,7 @@ TEST_F(BundledCli, AskAnswersOnce) {
       RunCli(*server_, {"ask", "--image", kScene, "What colour is the background?"});
   EXPECT_EQ(ask.exit_code, 0) << ask.errors;
   EXPECT_FALSE(ask.output.empty());
-  EXPECT_EQ(server_->Metric("sessions_active"), 0);
+  EXPECT_EQ(server_->Gauge("sessions_active", 0), 0);
 }
 
 TEST_F(BundledCli, ChatIsDrivenThroughAPipe) {
@@ -68,8 +68,8 @@ TEST_F(BundledCli, ChatIsDrivenThroughAPipe) {
   const CommandResult chat = RunCli(*server_, {"chat"}, input);
   EXPECT_EQ(chat.exit_code, 0) << chat.output << chat.errors;
   EXPECT_NE(chat.output.find("carrot"), std::string::npos) << chat.output << chat.errors;
-  EXPECT_EQ(server_->Metric("sessions_active"), 0);
-  EXPECT_EQ(server_->Metric("kv_pool_used_bytes"), 0);
+  EXPECT_EQ(server_->Gauge("sessions_active", 0), 0);
+  EXPECT_EQ(server_->Gauge("kv_pool_used_bytes", 0), 0);
 }
 
 TEST_F(BundledCli, HealthModelAndSessionsInJson) {

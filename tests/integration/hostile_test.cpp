@@ -41,9 +41,9 @@ class HostileTest : public ::testing::Test {
     ASSERT_TRUE(answer.ok()) << answer.status();
     EXPECT_EQ(answer->token_ids.size(), 4u);
     ASSERT_TRUE(conversation->Close().ok());
-    EXPECT_EQ(server_->Metric("kv_pool_used_bytes"), 0);
-    EXPECT_EQ(server_->Metric("kv_pool_reserved_bytes"), 0);
-    EXPECT_EQ(server_->Metric("sessions_active"), 0);
+    EXPECT_EQ(server_->Gauge("kv_pool_used_bytes", 0), 0);
+    EXPECT_EQ(server_->Gauge("kv_pool_reserved_bytes", 0), 0);
+    EXPECT_EQ(server_->Gauge("sessions_active", 0), 0);
   }
 
   absl::Status Ask(const std::vector<v1::InputPart>& parts,

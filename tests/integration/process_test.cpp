@@ -109,8 +109,8 @@ TEST_F(BundledProcess, CancelInMidStreamLeavesTheSessionUsable) {
   const auto session = conversation->Info();
   ASSERT_TRUE(session.ok()) << session.status();
   EXPECT_LE(session->cache().live_entries(), session->cache().budget_entries());
-  EXPECT_EQ(server_->Metric("kv_pool_used_bytes"),
-            static_cast<double>(session->cache().used_bytes()));
+  const auto used = static_cast<double>(session->cache().used_bytes());
+  EXPECT_EQ(server_->Gauge("kv_pool_used_bytes", used), used);
 }
 
 TEST_F(BundledProcess, ADeadlineEndsTheAnswerAndKeepsTheSession) {
@@ -139,7 +139,7 @@ TEST_F(BundledProcess, MetricsPageIsClean) {
   const CommandResult lint = RunCommand({"/usr/bin/promtool", "check", "metrics"}, page);
   EXPECT_EQ(lint.exit_code, 0) << lint.output << lint.errors;
   EXPECT_EQ(lint.output + lint.errors, "");
-  EXPECT_EQ(server_->Metric("sessions_active"), 1);
+  EXPECT_EQ(server_->Gauge("sessions_active", 1), 1);
   EXPECT_EQ(server_->Metric("generated_tokens_total"),
             static_cast<double>(answer->token_ids.size()));
   EXPECT_EQ(server_->Metric("prompt_tokens_total", "modality=\"image\""),

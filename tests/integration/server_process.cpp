@@ -21,6 +21,7 @@ using std::chrono::milliseconds;
 
 constexpr std::chrono::seconds kStartLimit{90};
 constexpr std::chrono::seconds kStopLimit{10};
+constexpr std::chrono::seconds kGaugeLimit{2};
 
 // The number after `prefix` in the log; 0 if it is not there.
 int NumberAfter(const std::string& text, const std::string& prefix) {
@@ -83,10 +84,9 @@ absl::Status ServerProcess::WaitUntilReady(const std::string& port_path) {
 ServerProcess::~ServerProcess() {
   if (process_ != nullptr && process_->IsRunning()) {
     process_->Signal(SIGTERM);
-    // A second signal ends it without waiting for turns in flight.
-    if (!process_->WaitForExit(kStopLimit)) process_->Signal(SIGKILL);
+    process_->WaitForExit(kStopLimit);
   }
-  process_.reset();
+  process_.reset();  // kills it if it runs on
   unlink(log_path_.c_str());
 }
 
@@ -100,6 +100,16 @@ double ServerProcess::Metric(const std::string& name, const std::string& label) 
     return std::atof(line.c_str() + line.rfind(' '));
   }
   return -1;
+}
+
+double ServerProcess::Gauge(const std::string& name, double expected) const {
+  const auto end = std::chrono::steady_clock::now() + kGaugeLimit;
+  double value = Metric(name);
+  while (value != expected && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(milliseconds(10));
+    value = Metric(name);
+  }
+  return value;
 }
 
 std::vector<std::string> BundledF32() { return {"--weights", "f32", "--pool-bytes", "1GiB"}; }
