@@ -35,6 +35,7 @@ class PrefillJob {
   // One slice of one layer. True when the prompt is through and, if folding, the cache is
   // committed.
   absl::StatusOr<bool> Step();
+  bool finished() const { return layer_ == layers_; }
 
   // [hidden] of the last row, before the final norm. Valid once Step returned true.
   const float* last_hidden() const;

@@ -5,6 +5,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
@@ -132,6 +133,17 @@ bool TerminalProcess::WaitFor(const std::string& text) {
       seen_ = found + text.size();
       return true;
     }
+    ReadMore();
+  }
+  return false;
+}
+
+bool TerminalProcess::WaitForPrompt() {
+  if (!WaitFor("> ")) return false;
+  const auto give_up = Clock::now() + kWait;
+  while (Clock::now() < give_up) {
+    termios settings{};
+    if (tcgetattr(terminal_, &settings) == 0 && (settings.c_lflag & ICANON) == 0) return true;
     ReadMore();
   }
   return false;

@@ -28,6 +28,9 @@ class TerminalProcess {
   void Type(const std::string& keys);
   // Waits until `text` has appeared in what was printed since the last call that found something.
   bool WaitFor(const std::string& text);
+  // Waits for the chat's prompt, and until its line editor has taken the terminal over: keys typed
+  // in between would be edited by the kernel.
+  bool WaitForPrompt();
   // Waits for the end: the exit code, -1 if it goes on.
   int WaitForExit();
   const std::string& output() const { return output_; }

@@ -36,18 +36,18 @@ class TerminalTest : public ::testing::Test {
 TEST_F(TerminalTest, TheFirstCtrlCStopsTheAnswerTheSecondLeaves) {
   service_.AddTurn(EndlessTurn());
   TerminalProcess chat(server_.target(), {"chat"});
-  ASSERT_TRUE(chat.WaitFor("> ")) << chat.output();
+  ASSERT_TRUE(chat.WaitForPrompt()) << chat.output();
   chat.Type("tell me a story\n");
   ASSERT_TRUE(chat.WaitFor("once upon ")) << chat.output();
   chat.Type(kCtrlC);
   ASSERT_TRUE(chat.WaitFor("stopped")) << chat.output();
   EXPECT_TRUE(service_.WaitForCancelled(1));
   // The session is the same and still works.
-  ASSERT_TRUE(chat.WaitFor("> ")) << chat.output();
+  ASSERT_TRUE(chat.WaitForPrompt()) << chat.output();
   EXPECT_THAT(service_.closed(), SizeIs(0));
   chat.Type("go on\n");
   ASSERT_TRUE(chat.WaitFor("ok")) << chat.output();
-  ASSERT_TRUE(chat.WaitFor("> ")) << chat.output();
+  ASSERT_TRUE(chat.WaitForPrompt()) << chat.output();
   const auto asked = service_.asked();
   ASSERT_EQ(asked.size(), 2);
   EXPECT_EQ(asked[0].session_id(), asked[1].session_id());
@@ -59,7 +59,7 @@ TEST_F(TerminalTest, TheFirstCtrlCStopsTheAnswerTheSecondLeaves) {
 TEST_F(TerminalTest, TheSecondCtrlCLeavesBeforeThePromptToo) {
   service_.AddTurn(EndlessTurn());
   TerminalProcess chat(server_.target(), {"chat"});
-  ASSERT_TRUE(chat.WaitFor("> ")) << chat.output();
+  ASSERT_TRUE(chat.WaitForPrompt()) << chat.output();
   chat.Type("tell me a story\n");
   ASSERT_TRUE(chat.WaitFor("once upon ")) << chat.output();
   chat.Type(kCtrlC);
@@ -71,13 +71,13 @@ TEST_F(TerminalTest, TheSecondCtrlCLeavesBeforeThePromptToo) {
 
 TEST_F(TerminalTest, LinesCanBeEditedAndComeBack) {
   TerminalProcess chat(server_.target(), {"chat"});
-  ASSERT_TRUE(chat.WaitFor("> ")) << chat.output();
+  ASSERT_TRUE(chat.WaitForPrompt()) << chat.output();
   chat.Type(std::string("caf\xc3\xa9\xc3\xbc") + kBackspace + "!\n");
   ASSERT_TRUE(chat.WaitFor("ok")) << chat.output();
-  ASSERT_TRUE(chat.WaitFor("> ")) << chat.output();
+  ASSERT_TRUE(chat.WaitForPrompt()) << chat.output();
   chat.Type(std::string(kUp) + "?\n");
   ASSERT_TRUE(chat.WaitFor("ok")) << chat.output();
-  ASSERT_TRUE(chat.WaitFor("> ")) << chat.output();
+  ASSERT_TRUE(chat.WaitForPrompt()) << chat.output();
   const auto asked = service_.asked();
   ASSERT_EQ(asked.size(), 2);
   EXPECT_EQ(asked[0].parts(0).text(), "caf\xc3\xa9!");

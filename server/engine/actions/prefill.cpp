@@ -143,6 +143,10 @@ bool RunPrefillSlice(EngineState& state) {
       return true;
     }
   }
+  if (task->scoring_pass) {
+    RunScoreSlice(state, *task);
+    return true;
+  }
   auto finished = state.prefill->Step();
   if (!finished.ok()) {
     EndTask(state, *task, CacheRefusal(finished.status()));
