@@ -16,8 +16,9 @@ std::optional<int64_t> Id(const GgufFile& file, std::string_view key) {
 template <typename T>
 absl::Status Optional(absl::StatusOr<std::vector<T>> values, std::vector<T>* to) {
   if (absl::IsNotFound(values.status())) return absl::OkStatus();
-  if (values.ok()) *to = *std::move(values);
-  return values.status();
+  if (!values.ok()) return values.status();
+  *to = *std::move(values);
+  return absl::OkStatus();
 }
 
 }  // namespace

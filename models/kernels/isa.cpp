@@ -24,9 +24,9 @@ const Kernels* Best() {
 }  // namespace
 
 const Kernels& Active() {
-  static const Kernels* const best = Best();
+  static const Kernels* const kBest = Best();
   const Kernels* forced = g_forced.load(std::memory_order_relaxed);
-  return forced != nullptr ? *forced : *best;
+  return forced != nullptr ? *forced : *kBest;
 }
 
 const Kernels* Variant(Level level) {

@@ -38,8 +38,8 @@ class LanguageModel::Loader {
     const auto load = [&](const std::string& name, std::vector<float>* to) {
       absl::StatusOr<std::vector<float>> norm =
           ReadAll(*source_.weights, name, {model_.config_.hidden});
-      if (norm.ok()) *to = *std::move(norm);
       result.Update(norm.status());
+      if (norm.ok()) *to = *std::move(norm);
     };
     for (size_t i = 0; i < weights_.layers.size(); ++i) {
       load(weights_.layers[i].attention_norm, &model_.layers_[i].attention_norm);
@@ -53,8 +53,9 @@ class LanguageModel::Loader {
     queue_.Add(from.rows * from.columns, [this, &from, to]() -> absl::Status {
       absl::StatusOr<std::unique_ptr<PackedMatrix>> packed =
           from.Pack(*source_.weights, model_.type_);
-      if (packed.ok()) *to = *std::move(packed);
-      return packed.status();
+      if (!packed.ok()) return packed.status();
+      *to = *std::move(packed);
+      return absl::OkStatus();
     });
   }
 
@@ -74,8 +75,9 @@ class LanguageModel::Loader {
     queue_.Add(in * kTypicalRank, [this, in, to, parts = std::move(parts)]() -> absl::Status {
       absl::StatusOr<LowRankAdapter> adapter =
           LowRankAdapter::Load(*source_.adapter, model_.type_, in, parts);
-      if (adapter.ok()) *to = *std::move(adapter);
-      return adapter.status();
+      if (!adapter.ok()) return adapter.status();
+      *to = *std::move(adapter);
+      return absl::OkStatus();
     });
   }
 

@@ -30,8 +30,8 @@ struct Alphabet {
 };
 
 const Alphabet& TheAlphabet() {
-  static const Alphabet alphabet;
-  return alphabet;
+  static const Alphabet kAlphabet;
+  return kAlphabet;
 }
 
 }  // namespace

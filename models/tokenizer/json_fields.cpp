@@ -8,9 +8,9 @@ namespace concertina {
 
 JsonFields::JsonFields(const Json& value, std::string path, absl::Status* error)
     : object_(&value), path_(std::move(path)), error_(error) {
-  static const Json empty = Json::object();
+  static const Json kEmpty = Json::object();
   if (value.is_object()) return;
-  object_ = &empty;
+  object_ = &kEmpty;
   error_->Update(absl::InvalidArgumentError(absl::StrCat(path_, ": not an object")));
 }
 
@@ -27,9 +27,9 @@ void JsonFields::OnlyKeys(std::initializer_list<std::string_view> keys) const {
 }
 
 const Json& JsonFields::At(std::string_view key) const {
-  static const Json null;
+  static const Json kNull;
   const auto found = object_->find(std::string(key));
-  return found == object_->end() ? null : *found;
+  return found == object_->end() ? kNull : *found;
 }
 
 std::string JsonFields::String(std::string_view key) const {
@@ -57,11 +57,11 @@ int64_t JsonFields::Integer(std::string_view key) const {
 }
 
 const Json& JsonFields::Array(std::string_view key) const {
-  static const Json empty = Json::array();
+  static const Json kEmpty = Json::array();
   const Json& value = At(key);
   if (value.is_array()) return value;
   Invalid(key, "not an array");
-  return empty;
+  return kEmpty;
 }
 
 void JsonFields::Invalid(std::string_view key, std::string_view what) const {

@@ -59,7 +59,7 @@ void CheckModelSettings(const JsonFields& model) {
   if (!model.IsNull("dropout") && model.At("dropout") != 0)
     model.Unsupported("dropout", "not null");
   for (std::string_view key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    if (!model.IsNull(key) && model.At(key) != "") model.Unsupported(key, "not empty");
+    if (!model.IsNull(key) && !model.String(key).empty()) model.Unsupported(key, "not empty");
   }
 }
 

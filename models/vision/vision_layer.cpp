@@ -49,8 +49,9 @@ void QueuePacking(const TensorFinder& finder, StackedMatrix stack, MatrixType ty
   const TensorSource& source = finder.source();
   queue.Add(cost, [&source, type, matrix, stack = std::move(stack)]() -> absl::Status {
     absl::StatusOr<std::unique_ptr<PackedMatrix>> packed = stack.Pack(source, type);
-    if (packed.ok()) *matrix = *std::move(packed);
-    return packed.status();
+    if (!packed.ok()) return packed.status();
+    *matrix = *std::move(packed);
+    return absl::OkStatus();
   });
 }
 

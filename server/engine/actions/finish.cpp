@@ -89,7 +89,7 @@ void CompleteTurn(EngineState& state, Task& task, FinishReason reason) {
                        .turn = task.session->turns};
   ReleaseSession(state, task);
   MarkDone(task);
-  task.sink->OnEvent(std::move(event));
+  task.sink->OnEvent(event);
   task.sink->OnFinished(absl::OkStatus());
 }
 
