@@ -1,0 +1,236 @@
+// Measures what a cache budget buys: memory of idle sessions and tokens per second of sessions
+// that generate together, against policy "full" on the same server, in turns.
+//
+//   concertina_budget_vs_full [--target HOST:PORT] [--budget 0.2] [--sessions 8]
+//     [--prompt-tokens 900] [--generate 128] [--rounds 3]
+//
+// Prints one JSON object and a Markdown row. Nothing else should use the server or the machine.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+#include "client/client.h"
+#include "nlohmann/json.hpp"
+
+namespace concertina {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+using Clock = std::chrono::steady_clock;
+
+struct Flags {
+  std::string target = "127.0.0.1:50051";
+  std::string text = CONCERTINA_SOURCE_DIR "/LICENSE";
+  double budget = 0.2;
+  int sessions = 8;
+  int prompt_tokens = 900;
+  int generate = 128;
+  int rounds = 3;
+};
+
+// One session's turn, as its client saw it.
+struct TurnTrace {
+  absl::Status status;
+  std::vector<Clock::time_point> tokens;  // arrival of each
+  int64_t used_bytes = 0;                 // of the idle session afterwards
+};
+
+struct Round {
+  double all_per_s = 0;           // generated tokens over the time from the first request on
+  double decode_per_s = 0;        // while every session was generating
+  double used_bytes_session = 0;  // mean
+};
+
+TurnTrace RunTurn(client::Conversation& conversation, const std::string& prompt, int generate) {
+  TurnTrace trace;
+  client::AskOptions options;
+  options.max_tokens = generate;
+  options.ignore_eos = true;
+  options.on_event = [&](const v1::GenerateResponse& event) {
+    if (!event.has_delta()) return;
+    trace.tokens.insert(trace.tokens.end(), static_cast<size_t>(event.delta().token_ids_size()),
+                        Clock::now());
+  };
+  const auto answer = conversation.Ask({client::Text(prompt)}, options);
+  trace.status = answer.status();
+  if (!answer.ok()) return trace;
+  const auto session = conversation.Info();
+  trace.status = session.status();
+  if (session.ok()) trace.used_bytes = session->cache().used_bytes();
+  return trace;
+}
+
+// Rate while the last session had begun and the first had not ended.
+double RateTogether(const std::vector<TurnTrace>& traces) {
+  auto begin = traces[0].tokens.front(), end = traces[0].tokens.back();
+  for (const TurnTrace& trace : traces) {
+    begin = std::max(begin, trace.tokens.front());
+    end = std::min(end, trace.tokens.back());
+  }
+  if (end <= begin) return 0;
+  int64_t count = 0;
+  for (const TurnTrace& trace : traces) {
+    count += std::count_if(trace.tokens.begin(), trace.tokens.end(),
+                           [&](Clock::time_point at) { return at > begin && at <= end; });
+  }
+  return static_cast<double>(count) / Seconds(end - begin).count();
+}
+
+absl::StatusOr<Round> RunRound(client::Client& client, const Flags& flags,
+                               const std::vector<std::string>& prompts, const std::string& policy,
+                               double budget) {
+  client::OpenOptions open;
+  open.policy.emplace().set_name(policy);
+  open.budget.emplace().set_ratio(budget);
+  std::vector<client::Conversation> conversations;
+  for (int i = 0; i < flags.sessions; ++i) {
+    auto conversation = client.Open(open);
+    if (!conversation.ok()) return conversation.status();
+    conversations.push_back(*std::move(conversation));
+  }
+  std::vector<TurnTrace> traces(prompts.size());
+  const auto start = Clock::now();
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    threads.emplace_back(
+        [&, i] { traces[i] = RunTurn(conversations[i], prompts[i], flags.generate); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  Round round;
+  auto end = start;
+  size_t count = 0;
+  for (const TurnTrace& trace : traces) {
+    if (!trace.status.ok()) return trace.status;
+    if (trace.tokens.empty()) return absl::InternalError("no tokens came");
+    end = std::max(end, trace.tokens.back());
+    count += trace.tokens.size();
+    round.used_bytes_session += static_cast<double>(trace.used_bytes) / flags.sessions;
+  }
+  round.all_per_s = static_cast<double>(count) / Seconds(end - start).count();
+  round.decode_per_s = RateTogether(traces);
+  return round;
+}
+
+// Prompts of the asked length from different places of the text, so that no two are equal.
+absl::StatusOr<std::vector<std::string>> MakePrompts(client::Client& client, const Flags& flags) {
+  std::ostringstream text;
+  text << std::ifstream(flags.text).rdbuf();
+  v1::TokenizeRequest request;
+  request.set_text(text.str());
+  const auto tokens = client.Tokenize(request);
+  if (!tokens.ok()) return tokens.status();
+  const int spare = tokens->pieces_size() - flags.prompt_tokens;
+  if (spare < 0) return absl::InvalidArgumentError("the text is too short for such prompts");
+  std::vector<std::string> prompts;
+  for (int i = 0; i < flags.sessions; ++i) {
+    const int first = flags.sessions > 1 ? spare * i / (flags.sessions - 1) : 0;
+    std::string prompt;
+    for (int j = 0; j < flags.prompt_tokens; ++j) prompt += tokens->pieces(first + j);
+    prompts.push_back(std::move(prompt));
+  }
+  return prompts;
+}
+
+struct Range {
+  double min = 0, median = 0, max = 0;
+};
+
+Range RangeOf(const std::vector<Round>& rounds, double Round::*member) {
+  std::vector<double> values;
+  for (const Round& round : rounds) values.push_back(round.*member);
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  const double median =
+      values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+  return {values.front(), median, values.back()};
+}
+
+nlohmann::json ToJson(const Range& range) {
+  return {{"min", range.min}, {"median", range.median}, {"max", range.max}};
+}
+
+nlohmann::json ToJson(const std::vector<Round>& rounds) {
+  return {{"used_bytes_per_idle_session", rounds.front().used_bytes_session},
+          {"tokens_per_s", ToJson(RangeOf(rounds, &Round::all_per_s))},
+          {"decode_tokens_per_s", ToJson(RangeOf(rounds, &Round::decode_per_s))}};
+}
+
+void Report(const Flags& flags, const v1::GetModelResponse& model, const std::vector<Round>& full,
+            const std::vector<Round>& folded) {
+  const double fewer = full.front().used_bytes_session / folded.front().used_bytes_session;
+  const Range all[] = {RangeOf(full, &Round::all_per_s), RangeOf(folded, &Round::all_per_s)};
+  const Range decode[] = {RangeOf(full, &Round::decode_per_s),
+                          RangeOf(folded, &Round::decode_per_s)};
+  const nlohmann::json report = {
+      {"model", model.name()},
+      {"weights", model.weight_type()},
+      {"budget", flags.budget},
+      {"sessions", flags.sessions},
+      {"prompt_tokens", flags.prompt_tokens},
+      {"generated_tokens", flags.generate},
+      {"rounds", flags.rounds},
+      {"full", ToJson(full)},
+      {"concertina", ToJson(folded)},
+      {"times_fewer_bytes", fewer},
+      {"times_tokens_per_s", all[1].median / all[0].median},
+      {"times_decode_tokens_per_s", decode[1].median / decode[0].median}};
+  std::printf("%s\n", report.dump(2).c_str());
+  const double mib = 1024.0 * 1024.0;
+  std::printf(
+      "| %s | %.2f → %.2f | %.2f× | %.1f (%.1f) → %.1f (%.1f) | %.2f× | %.1f (%.1f) → %.1f "
+      "(%.1f) | %.2f× |\n",
+      model.weight_type().c_str(), full.front().used_bytes_session / mib,
+      folded.front().used_bytes_session / mib, fewer, all[0].median, all[0].min, all[1].median,
+      all[1].min, all[1].median / all[0].median, decode[0].median, decode[0].min, decode[1].median,
+      decode[1].min, decode[1].median / decode[0].median);
+}
+
+absl::Status Run(const Flags& flags) {
+  const auto client = client::Client::Connect(flags.target);
+  const auto model = client->GetModel();
+  if (!model.ok()) return model.status();
+  const auto prompts = MakePrompts(*client, flags);
+  if (!prompts.ok()) return prompts.status();
+  std::vector<Round> full, folded;
+  for (int i = 0; i < flags.rounds; ++i) {
+    // The order changes from round to round, so that a slow drift of the machine favours neither.
+    for (const bool fold : {i % 2 == 1, i % 2 == 0}) {
+      auto round = fold ? RunRound(*client, flags, *prompts, "concertina", flags.budget)
+                        : RunRound(*client, flags, *prompts, "full", 1.0);
+      if (!round.ok()) return round.status();
+      (fold ? folded : full).push_back(*round);
+      std::fprintf(stderr, "round %d, %s: %.1f tokens/s, decoding together %.1f tokens/s\n", i + 1,
+                   fold ? "concertina" : "full", round->all_per_s, round->decode_per_s);
+    }
+  }
+  Report(flags, *model, full, folded);
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace concertina
+
+int main(int argc, char** argv) {
+  concertina::Flags flags;
+  CLI::App app{"What a cache budget buys, against the full cache"};
+  app.add_option("--target", flags.target, "HOST:PORT")->capture_default_str();
+  app.add_option("--text", flags.text, "File the prompts are cut from")->capture_default_str();
+  app.add_option("--budget", flags.budget)->capture_default_str();
+  app.add_option("--sessions", flags.sessions)->check(CLI::Range(1, 64))->capture_default_str();
+  app.add_option("--prompt-tokens", flags.prompt_tokens)->capture_default_str();
+  app.add_option("--generate", flags.generate)->check(CLI::Range(2, 4096))->capture_default_str();
+  app.add_option("--rounds", flags.rounds)->check(CLI::Range(1, 100))->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  const absl::Status status = concertina::Run(flags);
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  return 1;
+}
