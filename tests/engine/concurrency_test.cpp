@@ -28,6 +28,7 @@ std::vector<std::vector<int32_t>> Converse(TestEngine& engine, int who, int turn
 TEST(Concurrency, TokensEqualSoloRuns) {
   EngineOptions options = TestEngine::DefaultOptions();
   options.prefill_slice_rows = 64;
+  options.prefill_step = std::chrono::milliseconds(0);  // one slice
   std::vector<std::vector<std::vector<int32_t>>> solo(8), together(8);
   {
     TestEngine engine(options);
@@ -68,11 +69,13 @@ TEST(Concurrency, CancelKeepsWhatWasDelivered) {
 TEST(Concurrency, AbandonedPrefillLeavesNoTrace) {
   EngineOptions options = TestEngine::DefaultOptions();
   options.prefill_slice_rows = 64;
+  options.prefill_step = std::chrono::milliseconds(0);  // one slice
   TestEngine engine(options);
   const std::string id = engine.OpenId();
   const std::string other = engine.OpenId();
   const auto image = PlainImage(*TinyModel(), 0.3f);
-  for (const std::string& session : {id, other}) engine.Turn(session, kQuestions[2], 20, image);
+  // A long answer: most of a rebuild is feeding it again, and a rebuild, too, may be abandoned.
+  for (const std::string& session : {id, other}) engine.Turn(session, kQuestions[2], 200, image);
   std::string words;
   for (int i = 0; i < 60; ++i) words += " the car is red";
   int abandoned = 0;

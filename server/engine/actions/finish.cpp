@@ -28,10 +28,10 @@ void FillTimings(Task& task) {
 }
 
 // Brings the cache to a state the next turn can start from. A half-folded prompt leaves layers that
-// disagree; the transcript does not.
+// disagree, an unfinished rebuild part of the conversation; the transcript has all of it.
 void SettleCache(EngineSession& session) {
   session.cache->EndDecode();
-  if (session.cache->intact()) return;
+  if (session.cache->intact() && !session.needs_rebuild) return;
   session.cache->Clear();
   session.needs_rebuild = !session.transcript.empty();
 }
