@@ -44,8 +44,8 @@ struct TurnTrace {
 };
 
 struct Round {
-  double all_per_s = 0;           // generated tokens over the time from the first request on
-  double decode_per_s = 0;        // while every session was generating
+  double all_per_s = 0;           // generated tokens over the whole time, prefill included
+  double decode_per_s = 0;        // in a second, short turn, while every session was generating
   double used_bytes_session = 0;  // mean
 };
 
@@ -66,6 +66,23 @@ TurnTrace RunTurn(client::Conversation& conversation, const std::string& prompt,
   trace.status = session.status();
   if (session.ok()) trace.used_bytes = session->cache().used_bytes();
   return trace;
+}
+
+// One turn in every session at once.
+absl::StatusOr<std::vector<TurnTrace>> RunTurns(std::vector<client::Conversation>& conversations,
+                                                const std::vector<std::string>& prompts,
+                                                int generate) {
+  std::vector<TurnTrace> traces(prompts.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    threads.emplace_back([&, i] { traces[i] = RunTurn(conversations[i], prompts[i], generate); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const TurnTrace& trace : traces) {
+    if (!trace.status.ok()) return trace.status;
+    if (trace.tokens.empty()) return absl::InternalError("no tokens came");
+  }
+  return traces;
 }
 
 // Rate while the last session had begun and the first had not ended.
@@ -96,26 +113,22 @@ absl::StatusOr<Round> RunRound(client::Client& client, const Flags& flags,
     if (!conversation.ok()) return conversation.status();
     conversations.push_back(*std::move(conversation));
   }
-  std::vector<TurnTrace> traces(prompts.size());
   const auto start = Clock::now();
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    threads.emplace_back(
-        [&, i] { traces[i] = RunTurn(conversations[i], prompts[i], flags.generate); });
-  }
-  for (std::thread& thread : threads) thread.join();
+  const auto first = RunTurns(conversations, prompts, flags.generate);
+  if (!first.ok()) return first.status();
   Round round;
   auto end = start;
   size_t count = 0;
-  for (const TurnTrace& trace : traces) {
-    if (!trace.status.ok()) return trace.status;
-    if (trace.tokens.empty()) return absl::InternalError("no tokens came");
+  for (const TurnTrace& trace : *first) {
     end = std::max(end, trace.tokens.back());
     count += trace.tokens.size();
     round.used_bytes_session += static_cast<double>(trace.used_bytes) / flags.sessions;
   }
   round.all_per_s = static_cast<double>(count) / Seconds(end - start).count();
-  round.decode_per_s = RateTogether(traces);
+  const std::vector<std::string> more(prompts.size(), "Go on.");
+  const auto second = RunTurns(conversations, more, flags.generate);
+  if (!second.ok()) return second.status();
+  round.decode_per_s = RateTogether(*second);
   return round;
 }
 

@@ -22,7 +22,10 @@ struct EngineOptions {
   int32_t max_batch = 64;            // turns decoding together
   int32_t max_tokens_default = 512;  // of one answer
   int32_t max_tokens_limit = 16384;
-  int32_t prefill_slice_rows = 256;  // prompt rows of one layer between two decode steps
+  int32_t prefill_slice_rows = 256;  // prompt rows of one layer that are computed together
+  // Between two decode steps slices follow each other for this long: at least one, and none begins
+  // later. Longer steps answer prompts sooner and make running answers less even.
+  std::chrono::milliseconds prefill_step{40};
   int32_t threads = 2;
   std::string default_policy = "concertina";
   Budget default_budget{.unit = Budget::Unit::kRatio, .ratio = 0.2};

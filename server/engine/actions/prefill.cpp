@@ -125,6 +125,17 @@ void ReportProgress(EngineState& state, Task& task) {
   task.sink->OnEvent(PrefillProgressEvent{state.prefill->done(), state.prefill->total()});
 }
 
+// A decode step reads all weights for as many rows as there are answers running, often one or two:
+// after every slice of a few milliseconds it would take most of the time.
+absl::StatusOr<bool> RunSlices(EngineState& state, const Task& task) {
+  const auto end = state.Now() + state.options.prefill_step;
+  auto finished = state.prefill->Step();
+  while (finished.ok() && !*finished && state.Now() < end && !task.control->cancelled.load()) {
+    finished = state.prefill->Step();
+  }
+  return finished;
+}
+
 Task* NextToPrefill(EngineState& state) {
   if (state.prefilling) return state.prefilling;
   auto found = std::find_if(state.running.begin(), state.running.end(),
@@ -147,7 +158,7 @@ bool RunPrefillSlice(EngineState& state) {
     RunScoreSlice(state, *task);
     return true;
   }
-  auto finished = state.prefill->Step();
+  auto finished = RunSlices(state, *task);
   if (!finished.ok()) {
     EndTask(state, *task, CacheRefusal(finished.status()));
   } else if (*finished) {
