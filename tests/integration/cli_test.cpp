@@ -1,6 +1,7 @@
 // The command line against the bundled model.
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 
 #include "nlohmann/json.hpp"
@@ -16,18 +17,18 @@ class BundledCli : public ::testing::Test {
   static void SetUpTestSuite() {
     auto server = ServerProcess::Start({"--pool-bytes", "256MiB"});
     ASSERT_TRUE(server.ok()) << server.status();
-    server_ = std::move(*server).release();
+    server_ = *std::move(server);
   }
-  static void TearDownTestSuite() {
-    delete server_;
-    server_ = nullptr;
-  }
+  static void TearDownTestSuite() { server_.reset(); }
   void SetUp() override { ASSERT_NE(server_, nullptr); }
 
-  static ServerProcess* server_;
+  static ServerProcess& server() { return *server_; }
+
+ private:
+  static std::unique_ptr<ServerProcess> server_;
 };
 
-ServerProcess* BundledCli::server_ = nullptr;
+std::unique_ptr<ServerProcess> BundledCli::server_;
 
 int Count(const std::string& text, const std::string& with) {
   int count = 0;
@@ -36,16 +37,16 @@ int Count(const std::string& text, const std::string& with) {
 }
 
 TEST_F(BundledCli, DemoTalksAboutThePictureAndFoldsAfterEachTurn) {
-  const CommandResult demo = RunCli(*server_, {"demo", "--image", kScene});
+  const CommandResult demo = RunCli(server(), {"demo", "--image", kScene});
   EXPECT_EQ(demo.exit_code, 0) << demo.output << demo.errors;
   EXPECT_EQ(Count(demo.output, "mass kept"), 3) << demo.output;
   EXPECT_NE(demo.output.find("carrot"), std::string::npos) << demo.output;
-  EXPECT_EQ(server_->Gauge("sessions_active", 0), 0);
-  EXPECT_EQ(server_->Gauge("kv_pool_used_bytes", 0), 0);
+  EXPECT_EQ(server().Gauge("sessions_active", 0), 0);
+  EXPECT_EQ(server().Gauge("kv_pool_used_bytes", 0), 0);
 }
 
 TEST_F(BundledCli, DemoReportsInJson) {
-  const CommandResult demo = RunCli(*server_, {"demo", "--image", kScene, "--json"});
+  const CommandResult demo = RunCli(server(), {"demo", "--image", kScene, "--json"});
   ASSERT_EQ(demo.exit_code, 0) << demo.output << demo.errors;
   const auto report = nlohmann::json::parse(demo.output, nullptr, false);
   ASSERT_TRUE(report.is_object()) << demo.output;
@@ -55,43 +56,43 @@ TEST_F(BundledCli, DemoReportsInJson) {
 
 TEST_F(BundledCli, AskAnswersOnce) {
   const CommandResult ask =
-      RunCli(*server_, {"ask", "--image", kScene, "What colour is the background?"});
+      RunCli(server(), {"ask", "--image", kScene, "What colour is the background?"});
   EXPECT_EQ(ask.exit_code, 0) << ask.errors;
   EXPECT_FALSE(ask.output.empty());
-  EXPECT_EQ(server_->Gauge("sessions_active", 0), 0);
+  EXPECT_EQ(server().Gauge("sessions_active", 0), 0);
 }
 
 TEST_F(BundledCli, ChatIsDrivenThroughAPipe) {
   const std::string input = "/image " + std::string(kScene) +
                             "\nDescribe the image in detail.\n/budget 0.5\nWhere is the carrot?\n"
                             "/stats\n/clear\nHello\n/quit\n";
-  const CommandResult chat = RunCli(*server_, {"chat"}, input);
+  const CommandResult chat = RunCli(server(), {"chat"}, input);
   EXPECT_EQ(chat.exit_code, 0) << chat.output << chat.errors;
   EXPECT_NE(chat.output.find("carrot"), std::string::npos) << chat.output << chat.errors;
-  EXPECT_EQ(server_->Gauge("sessions_active", 0), 0);
-  EXPECT_EQ(server_->Gauge("kv_pool_used_bytes", 0), 0);
+  EXPECT_EQ(server().Gauge("sessions_active", 0), 0);
+  EXPECT_EQ(server().Gauge("kv_pool_used_bytes", 0), 0);
 }
 
 TEST_F(BundledCli, HealthModelAndSessionsInJson) {
-  EXPECT_EQ(RunCli(*server_, {"health", "--json"}).exit_code, 0);
-  const CommandResult model = RunCli(*server_, {"model", "--json"});
+  EXPECT_EQ(RunCli(server(), {"health", "--json"}).exit_code, 0);
+  const CommandResult model = RunCli(server(), {"model", "--json"});
   const auto parsed = nlohmann::json::parse(model.output, nullptr, false);
   ASSERT_TRUE(parsed.is_object()) << model.output;
   EXPECT_EQ(parsed["layers"], 30);
-  const auto client = server_->Connect();
+  const auto client = server().Connect();
   const auto conversation = client->Open();
   ASSERT_TRUE(conversation.ok());
-  const CommandResult sessions = RunCli(*server_, {"sessions", "--json"});
+  const CommandResult sessions = RunCli(server(), {"sessions", "--json"});
   EXPECT_NE(sessions.output.find(conversation->id()), std::string::npos) << sessions.output;
 }
 
 TEST_F(BundledCli, TokenizesAndRefusesBadUse) {
-  const CommandResult tokens = RunCli(*server_, {"tokenize", "--json", "red carrot"});
+  const CommandResult tokens = RunCli(server(), {"tokenize", "--json", "red carrot"});
   const auto parsed = nlohmann::json::parse(tokens.output, nullptr, false);
   ASSERT_TRUE(parsed.is_object()) << tokens.output;
   EXPECT_GE(parsed["ids"].size(), 2u);
-  EXPECT_EQ(RunCli(*server_, {"demo", "--image", "/nonexistent.png"}).exit_code, 2);
-  EXPECT_EQ(RunCli(*server_, {"ask", "--budget", "7", "hello"}).exit_code, 2);
+  EXPECT_EQ(RunCli(server(), {"demo", "--image", "/nonexistent.png"}).exit_code, 2);
+  EXPECT_EQ(RunCli(server(), {"ask", "--budget", "7", "hello"}).exit_code, 2);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,12 +23,9 @@ class QualityTest : public ::testing::Test {
   static void SetUpTestSuite() {
     auto server = ServerProcess::Start(BundledF32());
     ASSERT_TRUE(server.ok()) << server.status();
-    server_ = std::move(*server).release();
+    server_ = *std::move(server);
   }
-  static void TearDownTestSuite() {
-    delete server_;
-    server_ = nullptr;
-  }
+  static void TearDownTestSuite() { server_.reset(); }
   void SetUp() override { ASSERT_NE(server_, nullptr); }
 
   // The report of `concertina score`; null on an error.
@@ -36,15 +34,18 @@ class QualityTest : public ::testing::Test {
     std::vector<std::string> arguments = {"score", "--prompts", kPrompts, "--policy",
                                           policy,  "--budget",  budget,   "--json"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    const CommandResult result = RunCli(*server_, arguments);
+    const CommandResult result = RunCli(server(), arguments);
     EXPECT_EQ(result.exit_code, 0) << result.errors;
     return json::parse(result.output, nullptr, false);
   }
 
-  static ServerProcess* server_;
+  static ServerProcess& server() { return *server_; }
+
+ private:
+  static std::unique_ptr<ServerProcess> server_;
 };
 
-ServerProcess* QualityTest::server_ = nullptr;
+std::unique_ptr<ServerProcess> QualityTest::server_;
 
 TEST_F(QualityTest, TheFullCacheIsTheModelItself) {
   const json report = Score("full", "1");
