@@ -7,9 +7,9 @@
 
 namespace concertina {
 
-// The prompt of a score is folded: scores the first continuation token from `last_hidden` [hidden], then
-// either lets the rest be fed through decode steps (fold_in_decode) or begins a pass over it that leaves
-// the cache as it is.
+// The prompt of a score is folded: scores the first continuation token from `last_hidden` [hidden],
+// then either lets the rest be fed through decode steps (fold_in_decode) or begins a pass over it
+// that leaves the cache as it is.
 void ScoreAfterPrompt(EngineState& state, Task& task, const std::vector<float>& last_hidden);
 
 // One slice of that pass (state.prefill): hidden states first, then logits, some rows at a time.
