@@ -66,7 +66,6 @@ struct Task {
   // Set by any thread; the engine acts on it between two steps.
   struct Control {
     std::atomic<bool> cancelled = false;
-    std::atomic<bool> done = false;
     absl::Status status;  // written once before `cancelled`
   };
   std::shared_ptr<Control> control = std::make_shared<Control>();

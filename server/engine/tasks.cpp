@@ -76,7 +76,6 @@ void StartTurn(EngineState& state, std::unique_ptr<Task> task) {
   if (!session.ok()) {
     const std::string why = ReasonOf(session.status());
     state.observer->OnRejected(why.empty() ? "INVALID" : why);
-    task->control->done = true;
     return task->sink->OnFinished(session.status());
   }
   Enqueue(state, *session, std::move(task));

@@ -63,12 +63,13 @@ void ReleaseSession(EngineState& state, Task& task) {
   }
 }
 
-void MarkDone(Task& task) {
+// Last of all: lets go of the session and tells whoever waits for the task.
+void Release(EngineState& state, Task& task, const absl::Status& status) {
+  ReleaseSession(state, task);
   task.phase = Task::Phase::kDone;
-  task.control->done = true;
+  if (task.sink) task.sink->OnFinished(status);
+  if (task.on_ended) task.on_ended(status);
 }
-
-bool TurnHappened(const Task& task) { return task.generated > 0; }
 
 }  // namespace
 
@@ -88,7 +89,7 @@ void CompleteTurn(EngineState& state, Task& task, FinishReason reason) {
                        .timings = task.timings,
                        .turn = task.session->turns};
   ReleaseSession(state, task);
-  MarkDone(task);
+  task.phase = Task::Phase::kDone;
   task.sink->OnEvent(event);
   task.sink->OnFinished(absl::OkStatus());
 }
@@ -96,10 +97,7 @@ void CompleteTurn(EngineState& state, Task& task, FinishReason reason) {
 void RefuseTask(EngineState& state, Task& task, const absl::Status& status) {
   const std::string why = ReasonOf(status);
   state.observer->OnRejected(why.empty() ? "INVALID" : why);
-  ReleaseSession(state, task);
-  MarkDone(task);
-  if (task.sink) task.sink->OnFinished(status);
-  if (task.on_ended) task.on_ended(status);
+  Release(state, task, status);
 }
 
 void EndTask(EngineState& state, Task& task, const absl::Status& status) {
@@ -107,14 +105,11 @@ void EndTask(EngineState& state, Task& task, const absl::Status& status) {
   if (task.kind == Task::Kind::kTurn) {
     FillTimings(task);
     KeepDelivered(task);
-    if (TurnHappened(task)) ++task.session->turns;
+    if (task.generated > 0) ++task.session->turns;
   }
   SettleCache(*task.session);
   if (task.kind == Task::Kind::kTurn) ReportTurnEnd(state, task, EndReason(status));
-  ReleaseSession(state, task);
-  MarkDone(task);
-  if (task.sink) task.sink->OnFinished(status);
-  if (task.on_ended) task.on_ended(status);
+  Release(state, task, status);
 }
 
 void NextSegment(EngineState& state, Task& task) {
