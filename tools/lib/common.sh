@@ -32,7 +32,7 @@ show_progress() {
   while true; do
     read -rt "$interval" -u "$never" || true
     kill -0 $$ 2>/dev/null || exit
-    last=$(tail -c 400 "$log" 2>/dev/null | tr '\r' '\n' | grep -v '^[[:space:]]*$' | tail -n 1)
+    last=$(tail -c 400 "$log" 2>/dev/null | tr '\r' '\n' | grep -av '^[[:space:]]*$' | tail -n 1)
     if [[ -t 2 ]]; then
       printf '\r\033[K  %s %ds  %s' "$label" $((SECONDS - started)) "${last:0:70}" >&2
     else

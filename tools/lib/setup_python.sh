@@ -65,3 +65,9 @@ install_python_tools() {
   mapfile -t wanted < <(requirements tools)
   run_logged "clang-format, clang-tidy, buf" pip-tools "$VENV/bin/pip" install --no-deps "${wanted[@]}"
 }
+
+# With their dependencies, but never another version of what is above: LibTorch must stay what it is.
+install_test_requirements() {
+  run_logged "Python packages of the tests" pip-tests "$VENV/bin/pip" install \
+    -c "$ROOT/tools/requirements.txt" -r "$ROOT/tools/requirements-test.txt"
+}
