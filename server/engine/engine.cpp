@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "models/kernels/parallel.h"
+#include "server/engine/actions/eviction.h"
 #include "server/engine/actions/finish.h"
 #include "server/engine/actions/sessions.h"
+#include "server/engine/actions/update.h"
 #include "server/engine/command_queue.h"
 #include "server/engine/errors.h"
 #include "server/engine/scheduler.h"
@@ -100,47 +102,6 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(EngineOptions options,
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 
-void Engine::OpenSession(OpenSessionParams params, Done<SessionInfo> done) {
-  auto run = [this, params = std::move(params), done] { StartOpening(impl_->state, params, done); };
-  if (!impl_->queue.Push(std::move(run))) done(Stopped());
-}
-
-void Engine::GetSession(std::string session_id, Done<SessionInfo> done) {
-  auto run = [this, id = std::move(session_id), done] {
-    auto session = FindSession(impl_->state, id);
-    if (!session.ok()) return done(session.status());
-    done(InfoOf(**session));
-  };
-  if (!impl_->queue.Push(std::move(run))) done(Stopped());
-}
-
-void Engine::ListSessions(std::string after, int32_t limit, Done<std::vector<SessionInfo>> done) {
-  auto run = [this, after = std::move(after), limit, done] {
-    std::vector<SessionInfo> infos;
-    const auto& sessions = impl_->state.sessions;
-    for (auto at = sessions.upper_bound(after);
-         at != sessions.end() && static_cast<int32_t>(infos.size()) < limit; ++at) {
-      infos.push_back(InfoOf(*at->second));
-    }
-    done(std::move(infos));
-  };
-  if (!impl_->queue.Push(std::move(run))) done(Stopped());
-}
-
-void Engine::UpdateBudget(std::string session_id, Budget budget, Done<SessionInfo> done) {
-  auto run = [this, id = std::move(session_id), budget, done] {
-    done(ChangeBudget(impl_->state, id, budget));
-  };
-  if (!impl_->queue.Push(std::move(run))) done(Stopped());
-}
-
-void Engine::CloseSession(std::string session_id, Done<bool> done) {
-  auto run = [this, id = std::move(session_id), done] {
-    done(concertina::CloseSession(impl_->state, id));
-  };
-  if (!impl_->queue.Push(std::move(run))) done(Stopped());
-}
-
 namespace {
 
 class CancelHandle final : public Engine::Handle {
@@ -164,6 +125,72 @@ class CancelHandle final : public Engine::Handle {
 
 }  // namespace
 
+std::shared_ptr<Engine::Handle> Engine::OpenSession(OpenSessionParams params,
+                                                    Done<SessionInfo> done) {
+  auto control = std::make_shared<Task::Control>();
+  auto run = [this, params = std::move(params), done, control] {
+    StartOpening(impl_->state, params, done, control);
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+  return std::make_shared<CancelHandle>(std::move(control), [this] { impl_->queue.Push([] {}); });
+}
+
+void Engine::GetSession(std::string session_id, Done<SessionInfo> done) {
+  auto run = [this, id = std::move(session_id), done] {
+    auto session = FindSession(impl_->state, id);
+    if (!session.ok()) return done(session.status());
+    done(InfoOf(impl_->state, **session));
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+}
+
+void Engine::ListSessions(std::string after, int32_t limit, Done<std::vector<SessionInfo>> done) {
+  auto run = [this, after = std::move(after), limit, done] {
+    std::vector<SessionInfo> infos;
+    const auto& sessions = impl_->state.sessions;
+    for (auto at = sessions.upper_bound(after);
+         at != sessions.end() && static_cast<int32_t>(infos.size()) < limit; ++at) {
+      infos.push_back(InfoOf(impl_->state, *at->second));
+    }
+    done(std::move(infos));
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+}
+
+void Engine::UpdateSession(std::string session_id, SessionChanges changes, Done<SessionInfo> done) {
+  auto run = [this, id = std::move(session_id), changes, done] {
+    auto session = concertina::UpdateSession(impl_->state, id, changes);
+    if (!session.ok()) return done(session.status());
+    done(InfoOf(impl_->state, **session));
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+}
+
+void Engine::ForkSession(std::string session_id, std::string new_id, Done<SessionInfo> done) {
+  auto run = [this, id = std::move(session_id), new_id = std::move(new_id), done] {
+    auto session = concertina::ForkSession(impl_->state, id, new_id);
+    if (!session.ok()) return done(session.status());
+    done(InfoOf(impl_->state, **session));
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+}
+
+void Engine::EvictSession(std::string session_id, Done<int64_t> done) {
+  auto run = [this, id = std::move(session_id), done] {
+    auto session = FindIdleSession(impl_->state, id);
+    if (!session.ok()) return done(session.status());
+    done(EvictCache(impl_->state, **session, "admin"));
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+}
+
+void Engine::CloseSession(std::string session_id, Done<bool> done) {
+  auto run = [this, id = std::move(session_id), done] {
+    done(concertina::CloseSession(impl_->state, id));
+  };
+  if (!impl_->queue.Push(std::move(run))) done(Stopped());
+}
+
 std::shared_ptr<Engine::Handle> Engine::Generate(GenerateParams params,
                                                  std::shared_ptr<TurnSink> sink) {
   auto task = std::make_shared<std::unique_ptr<Task>>(MakeTurn(std::move(params), sink));
@@ -182,8 +209,12 @@ std::shared_ptr<Engine::Handle> Engine::Score(ScoreParams params, Done<ScoreResu
   return std::make_shared<CancelHandle>(std::move(control), [this] { impl_->queue.Push([] {}); });
 }
 
+void Engine::StartDraining() {
+  impl_->queue.Push([this] { concertina::StartDraining(impl_->state); });
+}
+
 bool Engine::Drain(std::chrono::milliseconds timeout) {
-  impl_->queue.Push([this] { impl_->state.draining = true; });
+  StartDraining();
   const auto give_up = std::chrono::steady_clock::now() + timeout;
   while (std::chrono::steady_clock::now() < give_up) {
     const EngineGauges now = impl_->gauges();
@@ -194,6 +225,15 @@ bool Engine::Drain(std::chrono::milliseconds timeout) {
 }
 
 EngineGauges Engine::gauges() const { return impl_->gauges(); }
+
+int64_t Engine::workspace_bound_bytes() const {
+  const LanguageConfig& config = impl_->state.model->language->config();
+  // The attention kernel packs as much again; features and logits come on top.
+  const int64_t prompt = 2 * PrefillJob::BytesBound(config, config.max_positions);
+  const int64_t logits = impl_->state.options.max_batch * int64_t{config.vocab} * 4;
+  return prompt + logits + impl_->state.features.capacity_bytes();
+}
+
 const Model& Engine::model() const { return *impl_->state.model; }
 const EngineOptions& Engine::options() const { return impl_->state.options; }
 

@@ -19,6 +19,13 @@ struct EngineOptions {
   int64_t pool_bytes = int64_t{1} << 30;
   int32_t max_sessions = 1024;
   int32_t max_queued_turns = 256;
+  // A turn that was not admitted this long after its arrival is refused.
+  std::chrono::milliseconds max_queue_wait{30'000};
+  // A session without a turn for this long is closed; zero: never.
+  std::chrono::milliseconds session_idle_timeout{30 * 60'000};
+  // What sessions remember of their conversations, tokens and prepared pictures, each and in all.
+  int64_t max_session_transcript_bytes = int64_t{64} << 20;
+  int64_t max_transcript_bytes = int64_t{1} << 30;
   int32_t max_batch = 64;            // turns decoding together
   int32_t max_tokens_default = 512;  // of one answer
   int32_t max_tokens_limit = 16384;
@@ -49,30 +56,41 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  void OpenSession(OpenSessionParams params, Done<SessionInfo> done);
+  class Handle;
+  // The handle cancels the replay of a history; the session is then not opened.
+  std::shared_ptr<Handle> OpenSession(OpenSessionParams params, Done<SessionInfo> done);
   void GetSession(std::string session_id, Done<SessionInfo> done);
   // Sessions with id > after, ordered, at most `limit`.
   void ListSessions(std::string after, int32_t limit, Done<std::vector<SessionInfo>> done);
-  void UpdateBudget(std::string session_id, Budget budget, Done<SessionInfo> done);
+  void UpdateSession(std::string session_id, SessionChanges changes, Done<SessionInfo> done);
+  // A session that begins as a copy of another one. `new_id`: UUIDv4, made by the engine if empty.
+  void ForkSession(std::string session_id, std::string new_id, Done<SessionInfo> done);
+  // Gives up the cache of an idle session; returns the bytes freed.
+  void EvictSession(std::string session_id, Done<int64_t> done);
   // True if it existed. A turn in flight is cancelled first.
   void CloseSession(std::string session_id, Done<bool> done);
 
-  // Takes up a turn. The returned handle cancels it and must not outlive the engine; the sink's
-  // OnFinished is called exactly once.
+  // Cancels what it was returned for. Must not outlive the engine.
   class Handle {
    public:
     virtual ~Handle() = default;
-    // Thread-safe, idempotent. `status` is what OnFinished receives (CANCELLED, DEADLINE_EXCEEDED).
+    // Thread-safe, idempotent. `status` is what the request ends with (CANCELLED,
+    // DEADLINE_EXCEEDED).
     virtual void Cancel(absl::Status status) = 0;
   };
+  // Takes up a turn. The sink's OnFinished is called exactly once.
   std::shared_ptr<Handle> Generate(GenerateParams params, std::shared_ptr<TurnSink> sink);
   std::shared_ptr<Handle> Score(ScoreParams params, Done<ScoreResult> done);
 
-  // No new sessions or turns (UNAVAILABLE, DRAINING). Returns true once nothing runs, false at the
-  // timeout.
+  // No new sessions or turns from now on (UNAVAILABLE, DRAINING); those waiting are refused.
+  void StartDraining();
+  // StartDraining, then waits. True once nothing runs, false at the timeout. Blocks.
   bool Drain(std::chrono::milliseconds timeout);
 
+  // As of the last step, or at most half a second old while nothing runs.
   EngineGauges gauges() const;
+  // The most that prefill scratch memory can come to: one layer of the longest prompt.
+  int64_t workspace_bound_bytes() const;
   const Model& model() const;
   const EngineOptions& options() const;
 

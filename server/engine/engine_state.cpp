@@ -1,5 +1,6 @@
 #include "server/engine/engine_state.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace concertina {
@@ -14,5 +15,19 @@ EngineState::EngineState(EngineOptions engine_options, std::shared_ptr<const Mod
       clock(std::move(shared_clock)),
       pool(std::move(page_pool)),
       decode_batch(*model->language, buffers) {}
+
+int64_t EngineState::RetryAfterMs() const {
+  constexpr double kLeast = 100, kMost = 30'000;
+  const double places = static_cast<double>(std::max<size_t>(running.size(), 1));
+  const double ahead = static_cast<double>(waiting.size() + 1);
+  return static_cast<int64_t>(std::clamp(1000 * turn_seconds * ahead / places, kLeast, kMost));
+}
+
+SessionInfo InfoOf(const EngineState& state, const EngineSession& session) {
+  SessionInfo info = InfoOf(session);
+  const auto timeout = state.options.session_idle_timeout;
+  if (timeout.count() > 0 && !session.busy) info.expires = session.last_used + timeout;
+  return info;
+}
 
 }  // namespace concertina

@@ -43,6 +43,16 @@ struct EngineState {
   StepBuffers buffers;
   DecodeBatch decode_batch;
   bool draining = false;
+  // The first task waiting is there for want of cache pages.
+  bool blocked_on_pool = false;
+  Task::TimePoint expiry_checked;
+  double turn_seconds = 0.5;  // moving average, from admission to the end
+
+  // When a refused request should be tried again: about when a place will be free.
+  int64_t RetryAfterMs() const;
 };
+
+// A session as the API shows it, with when it expires.
+SessionInfo InfoOf(const EngineState& state, const EngineSession& session);
 
 }  // namespace concertina

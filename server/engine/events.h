@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -23,6 +24,7 @@ struct CacheSnapshot {
   int64_t tokens_seen = 0;
   int64_t full_bytes = 0;  // what policy "full" would use
   int64_t next_position = 0;
+  int64_t shared_bytes = 0;  // part of used_bytes in pages shared with forks
 };
 
 struct SessionInfo {
@@ -36,6 +38,9 @@ struct SessionInfo {
   CacheSnapshot cache;
   std::chrono::system_clock::time_point created;
   std::chrono::system_clock::time_point last_used;
+  bool evicted = false;  // the cache was given up; the next turn computes it again
+  std::optional<std::chrono::system_clock::time_point> expires;  // empty: never, or not while busy
+  int64_t transcript_bytes = 0;
 };
 
 struct StartedEvent {

@@ -19,6 +19,7 @@ class FeatureCache {
   Features Find(const std::string& sha256);
   void Insert(const std::string& sha256, Features features);
   int64_t bytes() const { return bytes_; }
+  int64_t capacity_bytes() const { return capacity_bytes_; }
 
  private:
   struct Entry {

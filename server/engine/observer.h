@@ -13,6 +13,7 @@ struct EngineGauges {
   int64_t requests_waiting = 0;
   int64_t sessions_active = 0;
   int64_t sessions_busy = 0;
+  int64_t sessions_evicted = 0;
   bool draining = false;
   int64_t pool_used_bytes = 0;
   int64_t pool_reserved_bytes = 0;
@@ -39,7 +40,10 @@ class EngineObserver {
   // reason: stop, length, stop_string, cancelled, deadline, error.
   virtual void OnTurnEnd(std::string_view /*reason*/, const TurnTimings&, int64_t /*generated*/,
                          double /*used_share_of_full*/) {}
+  // reason: closed, expired.
   virtual void OnSessionClosed(std::string_view /*reason*/) {}
+  // An idle session's cache was given up. reason: pool (another turn needed the room), admin.
+  virtual void OnEvicted(std::string_view /*reason*/, int64_t /*freed_bytes*/) {}
   virtual void OnRebuild() {}
   virtual void OnRejected(std::string_view /*reason*/) {}
 };

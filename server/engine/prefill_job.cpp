@@ -134,8 +134,19 @@ const float* PrefillJob::last_hidden() const {
 }
 
 int64_t PrefillJob::bytes() const {
-  const size_t floats = hidden_.capacity() + k_.capacity() + v_.capacity() + score_.capacity();
-  return static_cast<int64_t>(floats * sizeof(float));
+  const size_t floats =
+      hidden_.capacity() + k_.capacity() + v_.capacity() + score_.capacity() + adapter_.capacity();
+  const size_t metadata = positions_.capacity() * sizeof(int32_t) +
+                          birth_.capacity() * sizeof(uint32_t) +
+                          mass_.capacity() * sizeof(uint16_t);
+  return static_cast<int64_t>(floats * sizeof(float) + metadata);
+}
+
+int64_t PrefillJob::BytesBound(const LanguageConfig& config, int64_t positions) {
+  const int64_t row = config.hidden * sizeof(float) + sizeof(float) + sizeof(int32_t);
+  const int64_t entry =
+      (2 * int64_t{config.head_dim} + 1) * sizeof(float) + sizeof(uint32_t) + sizeof(uint16_t);
+  return positions * (row + config.kv_heads * entry);
 }
 
 }  // namespace concertina

@@ -47,6 +47,8 @@ class PrefillJob {
   const std::vector<FoldReport>& folds() const { return folds_; }
   std::chrono::nanoseconds fold_time() const { return fold_time_; }
   int64_t bytes() const;
+  // The most bytes() can be while prompt and cache together stay within `positions`.
+  static int64_t BytesBound(const LanguageConfig& config, int64_t positions);
 
  private:
   void ScatterKeysAndValues(int32_t rows);

@@ -41,13 +41,13 @@ absl::Status OutOfOrder(size_t index, std::string_view what) {
   return FieldError(absl::StrCat("history[", index, "].role"), what);
 }
 
+}  // namespace
+
 std::string TextOf(const HistoryMessage& message) {
   std::string text;
   for (const ContentPart& part : message.parts) text += part.text;
   return text;
 }
-
-}  // namespace
 
 absl::StatusOr<Segment> FirstPrompt(const Model& model, const std::string& system_prompt,
                                     const std::vector<ContentPart>& parts) {

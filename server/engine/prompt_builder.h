@@ -16,6 +16,14 @@ struct Segment {
   std::vector<std::pair<int32_t, int32_t>> image_spans;  // (first row, rows) in `prompt`, in order
   std::vector<std::shared_ptr<const PreparedImage>> images;
   std::vector<int32_t> answer;  // fed after the prompt as decode steps
+  int32_t carried = 0;          // leading prompt tokens that end the answer before: not fed there
+  // The budgets it was folded under, so that a rebuild folds alike.
+  Budget budget;
+  struct BudgetChange {
+    size_t answer_index;  // held from this answer token on
+    Budget budget;
+  };
+  std::vector<BudgetChange> budget_changes;
   int64_t room = 0;  // positions set aside for the prompt and its answer when the segment begins
 };
 
@@ -26,6 +34,9 @@ absl::StatusOr<Segment> FirstPrompt(const Model& model, const std::string& syste
 
 // The prompt of a later turn: closes the answer in the cache, then the user's parts.
 absl::StatusOr<Segment> NextPrompt(const Model& model, const std::vector<ContentPart>& parts);
+
+// The text parts of a message, one after the other.
+std::string TextOf(const HistoryMessage& message);
 
 // A whole history as segments, each with its answer. INVALID_ARGUMENT names the message that is out
 // of order. A system message in the history takes the place of `system_prompt`.

@@ -67,6 +67,12 @@ struct GenerateParams {
   std::chrono::nanoseconds image_time{0};         // spent on decoding pictures before the engine
 };
 
+// What UpdateSession changes; all of it or nothing.
+struct SessionChanges {
+  std::optional<Budget> budget;
+  std::optional<int32_t> truncate_turn;  // back to the end of this turn; 0: to the beginning
+};
+
 struct ScoreParams {
   std::vector<int32_t> prompt;
   std::vector<int32_t> continuation;

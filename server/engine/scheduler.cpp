@@ -2,6 +2,7 @@
 
 #include "server/engine/actions/admit.h"
 #include "server/engine/actions/decode.h"
+#include "server/engine/actions/expire.h"
 #include "server/engine/actions/finish.h"
 #include "server/engine/actions/prefill.h"
 
@@ -25,6 +26,7 @@ void EndCancelled(EngineState& state) {
 bool RunStep(EngineState& state) {
   EndCancelled(state);
   SweepTasks(state);
+  ExpireIdleSessions(state);
   AdmitWaiting(state);
   const bool decoded = RunDecodeStep(state);
   const bool prefilled = RunPrefillSlice(state);
@@ -44,6 +46,7 @@ EngineGauges GaugesOf(const EngineState& state) {
   if (state.prefill) gauges.workspace_bytes += state.prefill->bytes();
   for (const auto& [id, session] : state.sessions) {
     gauges.sessions_busy += session->busy ? 1 : 0;
+    gauges.sessions_evicted += session->needs_rebuild ? 1 : 0;
     gauges.transcript_bytes += session->transcript_bytes();
   }
   return gauges;

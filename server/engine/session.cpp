@@ -11,6 +11,12 @@ int64_t EngineSession::transcript_bytes() const {
   return static_cast<int64_t>(bytes);
 }
 
+int64_t EngineSession::transcript_tokens() const {
+  size_t tokens = 0;
+  for (const Segment& segment : transcript) tokens += segment.prompt.size() + segment.answer.size();
+  return static_cast<int64_t>(tokens);
+}
+
 CacheSnapshot SnapshotOf(const SessionCache& cache) {
   const CacheShape shape = cache.shape();
   const EffectiveBudget effective = cache.effective_budget();
@@ -27,6 +33,8 @@ CacheSnapshot SnapshotOf(const SessionCache& cache) {
 }
 
 SessionInfo InfoOf(const EngineSession& session) {
+  CacheSnapshot cache = SnapshotOf(*session.cache);
+  cache.budget = session.budget;
   return {.session_id = session.id,
           .busy = session.busy,
           .turns = session.turns,
@@ -34,9 +42,11 @@ SessionInfo InfoOf(const EngineSession& session) {
           .policy_options = session.policy_options,
           .on_context_end = session.on_context_end,
           .entry_type = session.entry_type,
-          .cache = SnapshotOf(*session.cache),
+          .cache = cache,
           .created = session.created,
-          .last_used = session.last_used};
+          .last_used = session.last_used,
+          .evicted = session.needs_rebuild && !session.busy,
+          .transcript_bytes = session.transcript_bytes()};
 }
 
 }  // namespace concertina

@@ -21,6 +21,8 @@ struct EngineSession {
   EntryType entry_type;
   std::string system_prompt;
   std::unique_ptr<SessionCache> cache;
+  // What was asked for; the cache follows between two steps (actions/budget.h).
+  Budget budget;
 
   // Everything that was ever fed to the cache, turn by turn: enough to rebuild it exactly.
   std::vector<Segment> transcript;
@@ -28,8 +30,8 @@ struct EngineSession {
   std::vector<int32_t> unfed;
   // A picture is in the conversation: the low-rank adapter acts from its turn on.
   bool adapter = false;
-  // A prefill was abandoned half-way: the cache was cleared and must be replayed before the next
-  // turn.
+  // The cache was cleared (a prefill abandoned half-way, an eviction, a truncation) and must be
+  // replayed before the next turn.
   bool needs_rebuild = false;
 
   int32_t turns = 0;
@@ -37,8 +39,10 @@ struct EngineSession {
   bool close_when_idle = false;
   std::chrono::system_clock::time_point created;
   std::chrono::system_clock::time_point last_used;
+  std::chrono::steady_clock::time_point last_active;  // as last_used, immune to clock changes
 
   int64_t transcript_bytes() const;
+  int64_t transcript_tokens() const;
 };
 
 CacheSnapshot SnapshotOf(const SessionCache& cache);

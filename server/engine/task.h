@@ -38,6 +38,7 @@ struct Task {
   size_t answer_fed = 0;  // of the front segment's known answer
 
   // kTurn
+  bool prepared = false;  // its prompt is built: the first attempt to admit it does
   GenerateParams params;
   std::shared_ptr<TurnSink> sink;
   std::optional<Sampler> sampler;
@@ -61,7 +62,7 @@ struct Task {
 
   std::vector<FoldReport> folds;
   TurnTimings timings;
-  TimePoint arrival, started, first_token, last_token, prefill_begin;
+  TimePoint arrival, queued, started, first_token, last_token, prefill_begin;
 
   // Set by any thread; the engine acts on it between two steps.
   struct Control {

@@ -3,13 +3,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/engine/actions/finish.h"
 #include "server/engine/actions/sessions.h"
 #include "server/engine/errors.h"
 
 namespace concertina {
 namespace {
-
-constexpr int64_t kRetryAfterMs = 1000;
 
 absl::Status MayQueue(const EngineState& state) {
   if (state.draining) {
@@ -18,9 +17,22 @@ absl::Status MayQueue(const EngineState& state) {
   if (static_cast<int32_t>(state.waiting.size()) >= state.options.max_queued_turns) {
     return RetryLater(reason::kQueueFull,
                       absl::StrCat(state.waiting.size(), " requests are waiting already"),
-                      kRetryAfterMs);
+                      state.RetryAfterMs());
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckTranscripts(const EngineState& state, const EngineSession& session) {
+  const EngineOptions& options = state.options;
+  if (session.transcript_bytes() >= options.max_session_transcript_bytes) {
+    return ReasonError(absl::StatusCode::kFailedPrecondition, reason::kTranscriptLimit,
+                       "the conversation has reached its limit of remembered tokens and pictures");
+  }
+  int64_t bytes = 0;
+  for (const auto& [id, other] : state.sessions) bytes += other->transcript_bytes();
+  if (bytes < options.max_transcript_bytes) return absl::OkStatus();
+  return RetryLater(reason::kTranscriptLimit, "the server remembers as much as it may",
+                    state.RetryAfterMs());
 }
 
 absl::Status CheckTurn(const EngineState& state, const EngineSession& session,
@@ -37,6 +49,7 @@ absl::Status CheckTurn(const EngineState& state, const EngineSession& session,
     return FieldError("max_tokens",
                       absl::StrCat("at most ", state.options.max_tokens_limit, " are allowed"));
   }
+  if (absl::Status status = CheckTranscripts(state, session); !status.ok()) return status;
   for (const ContentPart& part : params.parts) {
     if (part.image && !state.model->vision) {
       return ReasonError(absl::StatusCode::kFailedPrecondition, reason::kNoVision,
@@ -56,6 +69,7 @@ absl::StatusOr<EngineSession*> SessionForTurn(EngineState& state, const Generate
 
 void Enqueue(EngineState& state, EngineSession* session, std::unique_ptr<Task> task) {
   task->session = session;
+  task->queued = state.Now();
   session->busy = true;
   state.waiting.push_back(std::move(task));
 }
@@ -82,7 +96,7 @@ void StartTurn(EngineState& state, std::unique_ptr<Task> task) {
 }
 
 void StartOpening(EngineState& state, const OpenSessionParams& params,
-                  const Engine::Done<SessionInfo>& done) {
+                  const Engine::Done<SessionInfo>& done, std::shared_ptr<Task::Control> control) {
   auto segments = HistorySegments(*state.model, params.system_prompt, params.history);
   if (!segments.ok()) return done(segments.status());
   if (!segments->empty()) {
@@ -90,19 +104,18 @@ void StartOpening(EngineState& state, const OpenSessionParams& params,
   }
   auto session = OpenSession(state, params);
   if (!session.ok()) return done(session.status());
-  if (segments->empty()) {
-    if (!params.history.empty()) {  // a system message alone
-      (*session)->system_prompt = params.history.front().parts.front().text;
-    }
-    return done(InfoOf(**session));
+  if (!params.history.empty() && params.history.front().role == HistoryMessage::Role::kSystem) {
+    (*session)->system_prompt = TextOf(params.history.front());
   }
+  if (segments->empty()) return done(InfoOf(state, **session));
   auto task = std::make_unique<Task>();
   task->kind = Task::Kind::kReplay;
+  task->control = std::move(control);
   task->arrival = state.Now();
   task->segments.assign(segments->begin(), segments->end());
   task->on_ended = [&state, id = (*session)->id, done](absl::Status status) {
     auto opened = FindSession(state, id);
-    if (status.ok() && opened.ok()) return done(InfoOf(**opened));
+    if (status.ok() && opened.ok()) return done(InfoOf(state, **opened));
     state.sessions.erase(id);  // half a history is no session
     done(status.ok() ? opened.status() : status);
   };
@@ -133,25 +146,11 @@ void StartScore(EngineState& state, const ScoreParams& params,
   Enqueue(state, own, std::move(task));
 }
 
-absl::StatusOr<SessionInfo> ChangeBudget(EngineState& state, const std::string& id,
-                                         const Budget& budget) {
-  auto session = FindSession(state, id);
-  if (!session.ok()) return session.status();
-  SessionCache& cache = *(*session)->cache;
-  const Budget before = cache.budget();
-  if (absl::Status status = cache.SetBudget(budget); !status.ok()) {
-    return FieldError("budget", std::string(status.message()));
-  }
-  // A turn in flight was admitted for the old budget: more needs more pages promised.
-  if (const Task* task = TaskOf(state, **session); task && task->phase != Task::Phase::kWaiting) {
-    const int64_t bound = cache.UsedBytesBound(task->known_tokens() + task->max_tokens);
-    if (bound > cache.reserved_bytes() && !cache.Reserve(bound).ok()) {
-      cache.SetBudget(before).IgnoreError();
-      return RetryLater(reason::kPoolExhausted, "the pool cannot hold this budget now",
-                        kRetryAfterMs);
-    }
-  }
-  return InfoOf(**session);
+void StartDraining(EngineState& state) {
+  state.draining = true;
+  const absl::Status status = MayQueue(state);
+  for (const auto& task : state.waiting) RefuseTask(state, *task, status);
+  SweepTasks(state);
 }
 
 }  // namespace concertina

@@ -14,12 +14,12 @@ void StartTurn(EngineState& state, std::unique_ptr<Task> task);
 
 // Opens the session; replays its history, if any, before `done`.
 void StartOpening(EngineState& state, const OpenSessionParams& params,
-                  const Engine::Done<SessionInfo>& done);
+                  const Engine::Done<SessionInfo>& done, std::shared_ptr<Task::Control> control);
 
 void StartScore(EngineState& state, const ScoreParams& params,
                 const Engine::Done<ScoreResult>& done, std::shared_ptr<Task::Control> control);
 
-absl::StatusOr<SessionInfo> ChangeBudget(EngineState& state, const std::string& id,
-                                         const Budget& budget);
+// Takes nothing up from now on and refuses what waits.
+void StartDraining(EngineState& state);
 
 }  // namespace concertina

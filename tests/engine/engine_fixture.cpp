@@ -134,10 +134,11 @@ EngineOptions TestEngine::DefaultOptions() {
 }
 
 TestEngine::TestEngine(EngineOptions options, std::shared_ptr<const Model> model,
-                       std::shared_ptr<EngineObserver> observer) {
+                       std::shared_ptr<EngineObserver> observer,
+                       std::shared_ptr<const Clock> clock) {
   if (!observer) observer = std::make_shared<EngineObserver>();
   auto engine = Engine::Start(std::move(options), std::move(model), std::move(observer),
-                              std::make_shared<Clock>());
+                              clock ? std::move(clock) : std::make_shared<Clock>());
   if (!engine.ok()) {
     std::cerr << engine.status() << "\n";
     std::abort();
@@ -167,7 +168,21 @@ absl::StatusOr<SessionInfo> TestEngine::Get(const std::string& id) {
 
 absl::StatusOr<SessionInfo> TestEngine::SetBudget(const std::string& id, Budget budget) {
   return Blocking<SessionInfo>(
-      [&](auto done) { engine_->UpdateBudget(id, budget, std::move(done)); });
+      [&](auto done) { engine_->UpdateSession(id, {.budget = budget}, std::move(done)); });
+}
+
+absl::StatusOr<SessionInfo> TestEngine::Truncate(const std::string& id, int32_t turn) {
+  return Blocking<SessionInfo>([&](auto done) {
+    engine_->UpdateSession(id, {.budget = {}, .truncate_turn = turn}, std::move(done));
+  });
+}
+
+absl::StatusOr<SessionInfo> TestEngine::Fork(const std::string& id) {
+  return Blocking<SessionInfo>([&](auto done) { engine_->ForkSession(id, "", std::move(done)); });
+}
+
+absl::StatusOr<int64_t> TestEngine::Evict(const std::string& id) {
+  return Blocking<int64_t>([&](auto done) { engine_->EvictSession(id, std::move(done)); });
 }
 
 bool TestEngine::Close(const std::string& id) {
@@ -215,9 +230,11 @@ EngineGauges TestEngine::Settled() {
     auto list = Blocking<std::vector<SessionInfo>>(
         [&](auto done) { engine_->ListSessions("", 100000, std::move(done)); });
     int64_t used = 0;
-    for (const SessionInfo& session : *list) used += session.cache.used_bytes;
+    for (const SessionInfo& session : *list) {
+      used += session.cache.used_bytes - session.cache.shared_bytes;
+    }
     if (now.sessions_active == static_cast<int64_t>(list->size()) && now.requests_running == 0 &&
-        now.pool_used_bytes == used) {
+        now.requests_waiting == 0 && now.pool_used_bytes >= used) {
       return engine_->gauges();
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(10));

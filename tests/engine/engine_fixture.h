@@ -63,7 +63,8 @@ class TestEngine {
  public:
   explicit TestEngine(EngineOptions options = DefaultOptions(),
                       std::shared_ptr<const Model> model = TinyModel(),
-                      std::shared_ptr<EngineObserver> observer = nullptr);
+                      std::shared_ptr<EngineObserver> observer = nullptr,
+                      std::shared_ptr<const Clock> clock = nullptr);
 
   static EngineOptions DefaultOptions();  // f32 entries, ratio 0.2, 64 MiB pool
 
@@ -71,6 +72,9 @@ class TestEngine {
   std::string OpenId(CacheOptions cache = {});
   absl::StatusOr<SessionInfo> Get(const std::string& id);
   absl::StatusOr<SessionInfo> SetBudget(const std::string& id, Budget budget);
+  absl::StatusOr<SessionInfo> Truncate(const std::string& id, int32_t turn);
+  absl::StatusOr<SessionInfo> Fork(const std::string& id);
+  absl::StatusOr<int64_t> Evict(const std::string& id);
   bool Close(const std::string& id);
 
   std::shared_ptr<RecordingSink> Start(GenerateParams params,

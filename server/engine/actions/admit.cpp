@@ -3,14 +3,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/engine/actions/budget.h"
 #include "server/engine/actions/context.h"
+#include "server/engine/actions/eviction.h"
 #include "server/engine/actions/finish.h"
 #include "server/engine/errors.h"
 
 namespace concertina {
 namespace {
-
-constexpr int64_t kRetryAfterMs = 500;
 
 // The turn's own prompt: what was delivered but not fed, then the template's next part.
 absl::StatusOr<Segment> TurnPrompt(const EngineState& state, const Task& task) {
@@ -20,13 +20,24 @@ absl::StatusOr<Segment> TurnPrompt(const EngineState& state, const Task& task) {
   }
   auto segment = NextPrompt(*state.model, task.params.parts);
   if (!segment.ok() || session.unfed.empty()) return segment;
-  const auto shift = static_cast<int32_t>(session.unfed.size());
+  segment->carried = static_cast<int32_t>(session.unfed.size());
   segment->prompt.insert(segment->prompt.begin(), session.unfed.begin(), session.unfed.end());
-  for (auto& span : segment->image_spans) span.first += shift;
+  for (auto& span : segment->image_spans) span.first += segment->carried;
   return segment;
 }
 
+// Everything that was said so far comes before the turn's own prompt.
+void PrependTranscript(EngineState& state, Task& task) {
+  const auto& transcript = task.session->transcript;
+  task.segments.insert(task.segments.begin(), transcript.begin(), transcript.end());
+  task.replayed_segments = transcript.size();
+  task.session->adapter = false;
+  state.observer->OnRebuild();
+}
+
+// Once, however long the task waits afterwards.
 absl::Status PrepareTurn(EngineState& state, Task& task) {
+  if (task.prepared) return absl::OkStatus();
   auto segment = TurnPrompt(state, task);
   if (!segment.ok()) return segment.status();
   task.prompt_tokens = static_cast<int64_t>(segment->prompt.size());
@@ -36,42 +47,36 @@ absl::Status PrepareTurn(EngineState& state, Task& task) {
   task.sampler->Observe(segment->prompt);
   task.detokenizer.emplace(*state.model->tokenizer);
   task.stops.emplace(task.params.stop);
-  if (task.session->needs_rebuild) {
-    const auto& transcript = task.session->transcript;
-    task.segments.assign(transcript.begin(), transcript.end());
-    task.replayed_segments = transcript.size();
-    task.session->adapter = false;
-    state.observer->OnRebuild();
-  }
   task.segments.push_back(*std::move(segment));
+  if (task.session->needs_rebuild) PrependTranscript(state, task);
+  if (absl::Status status = CheckContext(state, task); !status.ok()) return status;
+  task.segments.back().room = task.prompt_tokens + task.max_tokens;
+  task.prepared = true;
   return absl::OkStatus();
 }
 
-absl::Status ReservePages(EngineState& state, Task& task) {
-  SessionCache& cache = *task.session->cache;
-  const int64_t bound = cache.UsedBytesBound(task.known_tokens() + task.max_tokens);
+absl::Status Prepare(EngineState& state, Task& task) {
+  return task.kind == Task::Kind::kTurn ? PrepareTurn(state, task) : CheckContext(state, task);
+}
+
+// True when the pool promises what the task may need, false when it must wait for others.
+absl::StatusOr<bool> ReservePages(EngineState& state, Task& task) {
+  const int64_t bound = CacheBound(task);
   if (bound > state.pool->capacity_bytes()) {
     return ReasonError(absl::StatusCode::kFailedPrecondition, reason::kBudgetTooSmall,
                        absl::StrCat("the turn may need ", bound, " bytes of cache, the pool has ",
                                     state.pool->capacity_bytes(), " in all"));
   }
-  if (cache.Reserve(bound).ok()) return absl::OkStatus();
-  return RetryLater(reason::kPoolExhausted,
-                    absl::StrCat("the turn may need ", bound, " bytes of cache; ",
-                                 state.pool->capacity_bytes() - state.pool->reserved_bytes() +
-                                     cache.reserved_bytes(),
-                                 " are free"),
-                    kRetryAfterMs);
+  if (ReserveForTurn(state, *task.session, bound)) return true;
+  if (!state.running.empty() || task.replayed_segments > 0) return false;
+  // Nothing runs whose end could make room: what this session shares with forks is in its own way.
+  EvictCache(state, *task.session, "pool");
+  if (task.kind == Task::Kind::kTurn && task.session->needs_rebuild) PrependTranscript(state, task);
+  return ReserveForTurn(state, *task.session, CacheBound(task));
 }
 
-absl::Status Admit(EngineState& state, Task& task) {
-  if (task.kind == Task::Kind::kTurn) {
-    if (absl::Status status = PrepareTurn(state, task); !status.ok()) return status;
-  }
-  if (absl::Status status = CheckContext(state, task); !status.ok()) return status;
-  if (task.kind == Task::Kind::kTurn) {
-    task.segments.back().room = task.prompt_tokens + task.max_tokens;
-  }
+absl::StatusOr<bool> Admit(EngineState& state, Task& task) {
+  if (absl::Status status = Prepare(state, task); !status.ok()) return status;
   return ReservePages(state, task);
 }
 
@@ -84,19 +89,45 @@ void Start(EngineState& state, Task& task) {
   }
 }
 
+absl::Status Overdue(const EngineState& state, const Task& task) {
+  if (state.blocked_on_pool && &task == state.waiting.front().get()) {
+    return RetryLater(reason::kPoolExhausted,
+                      absl::StrCat("the pool could not promise the turn's cache in time; ",
+                                   state.pool->reserved_bytes(), " of ",
+                                   state.pool->capacity_bytes(), " bytes are promised to others"),
+                      state.RetryAfterMs());
+  }
+  return RetryLater(reason::kQueueTimeout, "no place became free in time", state.RetryAfterMs());
+}
+
+void RefuseOverdue(EngineState& state) {
+  const auto now = state.Now();
+  for (const auto& task : state.waiting) {
+    if (now - task->queued < state.options.max_queue_wait) continue;
+    RefuseTask(state, *task, Overdue(state, *task));
+  }
+  SweepTasks(state);
+}
+
 }  // namespace
 
 void AdmitWaiting(EngineState& state) {
+  RefuseOverdue(state);
+  state.blocked_on_pool = false;
   while (!state.waiting.empty() &&
          static_cast<int32_t>(state.running.size()) < state.options.max_batch) {
+    const auto admitted = Admit(state, *state.waiting.front());
+    // First come, first served: nobody overtakes a turn that needs much.
+    state.blocked_on_pool = admitted.ok() && !*admitted;
+    if (state.blocked_on_pool) return;
     std::unique_ptr<Task> task = std::move(state.waiting.front());
     state.waiting.pop_front();
-    if (absl::Status status = Admit(state, *task); !status.ok()) {
-      RefuseTask(state, *task, status);
-      continue;
+    if (admitted.ok()) {
+      Start(state, *task);
+      state.running.push_back(std::move(task));
+    } else {
+      RefuseTask(state, *task, admitted.status());
     }
-    Start(state, *task);
-    state.running.push_back(std::move(task));
   }
 }
 

@@ -1,5 +1,6 @@
 #include "server/engine/actions/decode.h"
 
+#include "server/engine/actions/budget.h"
 #include "server/engine/actions/cache_refusal.h"
 #include "server/engine/actions/deliver.h"
 #include "server/engine/actions/finish.h"
@@ -48,6 +49,7 @@ bool RunDecodeStep(EngineState& state) {
   std::vector<DecodeRow> rows;
   for (const auto& task : state.running) {
     if (task->phase != Task::Phase::kDecode) continue;
+    UseBudgetForToken(*task);
     tasks.push_back(task.get());
     rows.push_back(RowOf(state, *task));
   }

@@ -33,6 +33,7 @@ void SettleCache(EngineSession& session) {
   session.cache->EndDecode();
   if (session.cache->intact() && !session.needs_rebuild) return;
   session.cache->Clear();
+  session.cache->SetBudget(session.budget).IgnoreError();  // a replay may have set an older one
   session.needs_rebuild = !session.transcript.empty();
 }
 
@@ -54,6 +55,7 @@ void ReleaseSession(EngineState& state, Task& task) {
   EngineSession& session = *task.session;
   session.busy = false;
   session.last_used = state.clock->WallNow();
+  session.last_active = state.Now();
   // Down to what it uses: lowering a reservation cannot fail.
   session.cache->Reserve(0).IgnoreError();
   task.session = nullptr;
@@ -63,8 +65,16 @@ void ReleaseSession(EngineState& state, Task& task) {
   }
 }
 
+void MeasureTurn(EngineState& state, const Task& task) {
+  constexpr double kWeight = 0.1;
+  if (task.started == Task::TimePoint{}) return;
+  const double seconds = std::chrono::duration<double>(state.Now() - task.started).count();
+  state.turn_seconds += kWeight * (seconds - state.turn_seconds);
+}
+
 // Last of all: lets go of the session and tells whoever waits for the task.
 void Release(EngineState& state, Task& task, const absl::Status& status) {
+  MeasureTurn(state, task);
   ReleaseSession(state, task);
   task.phase = Task::Phase::kDone;
   if (task.sink) task.sink->OnFinished(status);
@@ -88,10 +98,8 @@ void CompleteTurn(EngineState& state, Task& task, FinishReason reason) {
                        .cache = SnapshotOf(*task.session->cache),
                        .timings = task.timings,
                        .turn = task.session->turns};
-  ReleaseSession(state, task);
-  task.phase = Task::Phase::kDone;
   task.sink->OnEvent(event);
-  task.sink->OnFinished(absl::OkStatus());
+  Release(state, task, absl::OkStatus());
 }
 
 void RefuseTask(EngineState& state, Task& task, const absl::Status& status) {

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "server/engine/actions/budget.h"
 #include "server/engine/actions/cache_refusal.h"
 #include "server/engine/actions/context.h"
 #include "server/engine/actions/deliver.h"
@@ -45,6 +46,7 @@ std::vector<float> Embeddings(EngineState& state, Task& task, const Segment& seg
 
 absl::Status StartPrefill(EngineState& state, Task& task) {
   const Segment& segment = task.segments.front();
+  UseBudgetForPrompt(task);
   if (absl::Status status = MakeRoom(state, *task.session->cache, segment.room); !status.ok()) {
     return status;
   }

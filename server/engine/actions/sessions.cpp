@@ -3,14 +3,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/engine/actions/eviction.h"
 #include "server/engine/actions/finish.h"
 #include "server/engine/errors.h"
 #include "server/engine/session_id.h"
 
 namespace concertina {
 namespace {
-
-constexpr int64_t kRetryAfterMs = 1000;
 
 CacheShape ShapeOf(const EngineState& state) {
   const LanguageConfig& config = state.model->language->config();
@@ -28,9 +27,30 @@ absl::Status MayOpen(const EngineState& state, const std::string& id) {
   if (static_cast<int32_t>(state.sessions.size()) >= state.options.max_sessions) {
     return RetryLater(reason::kSessionLimit,
                       absl::StrCat("the server holds ", state.sessions.size(), " sessions already"),
-                      kRetryAfterMs);
+                      state.RetryAfterMs());
   }
   return absl::OkStatus();
+}
+
+// The smallest cache the session can have must fit: into the pool at all, and beside what running
+// turns were promised.
+absl::Status HasRoomToOpen(const EngineState& state, const SessionCache& cache) {
+  const int64_t floor = cache.UsedBytesBound(1);
+  const PagePool& pool = *state.pool;
+  if (floor > pool.capacity_bytes()) {
+    return ReasonError(absl::StatusCode::kFailedPrecondition, reason::kBudgetTooSmall,
+                       absl::StrCat("a session needs at least ", floor, " bytes, the pool has ",
+                                    pool.capacity_bytes(), " in all"));
+  }
+  const int64_t free = pool.capacity_bytes() - pool.reserved_bytes();
+  if (floor <= free + EvictableBytes(state, nullptr)) return absl::OkStatus();
+  return RetryLater(reason::kPoolExhausted, "the pool is promised to running turns",
+                    state.RetryAfterMs());
+}
+
+absl::Status Refused(EngineState& state, absl::Status status) {
+  state.observer->OnRejected(ReasonOf(status));
+  return status;
 }
 
 }  // namespace
@@ -46,26 +66,61 @@ absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
   if (absl::Status status = ValidateBudget(budget); !status.ok()) {
     return FieldError("budget", std::string(status.message()));
   }
+  session->budget = budget;
   session->entry_type = options.entry_type.value_or(state.options.default_entry_type);
   session->on_context_end = options.on_context_end.value_or((*policy)->default_on_context_end());
   session->cache =
       std::make_unique<SessionCache>(state.pool.get(), ShapeOf(state), session->entry_type,
                                      *std::move(policy), budget, session->on_context_end);
   session->created = session->last_used = state.clock->WallNow();
+  session->last_active = state.Now();
   return session;
 }
 
 absl::StatusOr<EngineSession*> OpenSession(EngineState& state, const OpenSessionParams& params) {
   const std::string id = params.session_id.empty() ? NewSessionId() : params.session_id;
-  if (absl::Status status = MayOpen(state, id); !status.ok()) {
-    state.observer->OnRejected(ReasonOf(status));
-    return status;
-  }
+  if (absl::Status status = MayOpen(state, id); !status.ok()) return Refused(state, status);
   auto session = MakeSession(state, params.cache);
   if (!session.ok()) return session.status();
+  if (absl::Status status = HasRoomToOpen(state, *(*session)->cache); !status.ok()) {
+    return Refused(state, status);
+  }
   (*session)->id = id;
   (*session)->system_prompt = params.system_prompt;
   return (state.sessions[id] = *std::move(session)).get();
+}
+
+absl::StatusOr<EngineSession*> ForkSession(EngineState& state, const std::string& id,
+                                           const std::string& new_id) {
+  const std::string copy_id = new_id.empty() ? NewSessionId() : new_id;
+  auto parent = FindIdleSession(state, id);
+  if (!parent.ok()) return parent.status();
+  if (absl::Status status = MayOpen(state, copy_id); !status.ok()) return Refused(state, status);
+  auto fresh = MakeSession(state, {.policy = (*parent)->policy,
+                                   .policy_options = (*parent)->policy_options,
+                                   .on_context_end = (*parent)->on_context_end,
+                                   .entry_type = (*parent)->entry_type,
+                                   .budget = (*parent)->budget});
+  if (!fresh.ok()) return fresh.status();
+  auto copy = std::make_unique<EngineSession>(EngineSession{
+      .id = copy_id,
+      .policy = (*parent)->policy,
+      .policy_options = (*parent)->policy_options,
+      .on_context_end = (*parent)->on_context_end,
+      .entry_type = (*parent)->entry_type,
+      .system_prompt = (*parent)->system_prompt,
+      .cache = std::move((*fresh)->cache),
+      .budget = (*parent)->budget,
+      .transcript = (*parent)->transcript,
+      .unfed = (*parent)->unfed,
+      .adapter = (*parent)->adapter,
+      .needs_rebuild = !(*parent)->transcript.empty(),
+      .turns = (*parent)->turns,
+      .created = state.clock->WallNow(),
+      .last_used = state.clock->WallNow(),
+      .last_active = state.Now(),
+  });
+  return (state.sessions[copy_id] = std::move(copy)).get();
 }
 
 absl::StatusOr<EngineSession*> FindSession(EngineState& state, const std::string& id) {
@@ -74,6 +129,13 @@ absl::StatusOr<EngineSession*> FindSession(EngineState& state, const std::string
     return ReasonError(absl::StatusCode::kNotFound, reason::kSessionNotFound, "no such session");
   }
   return found->second.get();
+}
+
+absl::StatusOr<EngineSession*> FindIdleSession(EngineState& state, const std::string& id) {
+  auto session = FindSession(state, id);
+  if (!session.ok() || !(*session)->busy) return session;
+  return ReasonError(absl::StatusCode::kAborted, reason::kTurnInFlight,
+                     "a turn of this session is in flight");
 }
 
 Task* TaskOf(EngineState& state, const EngineSession& session) {

@@ -20,6 +20,13 @@ absl::StatusOr<EngineSession*> OpenSession(EngineState& state, const OpenSession
 // NOT_FOUND, SESSION_NOT_FOUND.
 absl::StatusOr<EngineSession*> FindSession(EngineState& state, const std::string& id);
 
+// The same, and ABORTED, TURN_IN_FLIGHT, while a turn is queued or running.
+absl::StatusOr<EngineSession*> FindIdleSession(EngineState& state, const std::string& id);
+
+// Puts a copy of an idle session into the table; its cache shares the pages of the other.
+absl::StatusOr<EngineSession*> ForkSession(EngineState& state, const std::string& id,
+                                           const std::string& new_id);
+
 // Takes a session out of the table, or marks it to go when its turn ends. False if it is not there.
 bool CloseSession(EngineState& state, const std::string& id);
 

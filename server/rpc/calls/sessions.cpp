@@ -92,11 +92,11 @@ Reactor* UpdateSession(RpcEnvironment& env, Context* context,
     if (auto status = CheckMask(*request); !status.ok()) return status;
     auto budget = ParseBudget(request->budget());
     if (!budget.ok()) return budget.status();
-    env.engine.UpdateBudget(*std::move(id), *budget,
-                            [call, response](absl::StatusOr<SessionInfo> session) {
-                              if (session.ok()) Render(*session, response->mutable_session());
-                              call->Finish(session.status());
-                            });
+    env.engine.UpdateSession(*std::move(id), {.budget = *budget},
+                             [call, response](absl::StatusOr<SessionInfo> session) {
+                               if (session.ok()) Render(*session, response->mutable_session());
+                               call->Finish(session.status());
+                             });
     return absl::OkStatus();
   };
   return UnaryCall::Start(env, "UpdateSession", context, request->ByteSizeLong(),

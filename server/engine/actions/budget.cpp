@@ -1,0 +1,91 @@
+#include "server/engine/actions/budget.h"
+
+#include <algorithm>
+#include <string>
+
+#include "server/engine/actions/eviction.h"
+#include "server/engine/actions/sessions.h"
+#include "server/engine/errors.h"
+
+namespace concertina {
+namespace {
+
+bool Same(const Budget& a, const Budget& b) {
+  return a.unit == b.unit && a.ratio == b.ratio && a.tokens == b.tokens && a.bytes == b.bytes;
+}
+
+// The budget was valid when the session took it.
+void Set(SessionCache& cache, const Budget& budget) { cache.SetBudget(budget).IgnoreError(); }
+
+// The segment an answer token is recorded in.
+Segment& Recording(Task& task) {
+  const bool in_transcript = task.kind != Task::Kind::kScore && !task.session->transcript.empty();
+  return in_transcript ? task.session->transcript.back() : task.segments.front();
+}
+
+int64_t TokensOf(const Segment& segment) {
+  return static_cast<int64_t>(segment.prompt.size() + segment.answer.size());
+}
+
+}  // namespace
+
+void UseBudgetForPrompt(Task& task) {
+  Segment& segment = task.segments.front();
+  if (task.replayed_segments == 0) segment.budget = task.session->budget;
+  Set(*task.session->cache, segment.budget);
+}
+
+void UseBudgetForToken(Task& task) {
+  SessionCache& cache = *task.session->cache;
+  if (task.replayed_segments > 0) {
+    for (const auto& change : task.segments.front().budget_changes) {
+      if (change.answer_index == task.answer_fed) Set(cache, change.budget);
+    }
+    return;
+  }
+  if (Same(cache.budget(), task.session->budget)) return;
+  Set(cache, task.session->budget);
+  Segment& segment = Recording(task);
+  segment.budget_changes.push_back({segment.answer.size(), task.session->budget});
+}
+
+int64_t CacheBound(Task& task) {
+  SessionCache& cache = *task.session->cache;
+  const Budget present = cache.budget();
+  int64_t tokens = 0, bound = 0;
+  const auto raise = [&](const Budget& budget, int64_t more) {
+    Set(cache, budget);
+    bound = std::max(bound, cache.UsedBytesBound(more));
+  };
+  for (size_t i = 0; i < task.replayed_segments; ++i) {
+    const Segment& segment = task.segments[i];
+    tokens += TokensOf(segment);
+    raise(segment.budget, tokens);
+    for (const auto& change : segment.budget_changes) raise(change.budget, tokens);
+  }
+  raise(task.session->budget, task.known_tokens() + task.max_tokens);
+  Set(cache, present);
+  return bound;
+}
+
+absl::Status ChangeBudget(EngineState& state, EngineSession& session, const Budget& budget) {
+  if (absl::Status status = ValidateBudget(budget); !status.ok()) {
+    return FieldError("budget", std::string(status.message()));
+  }
+  const Budget before = session.budget;
+  session.budget = budget;
+  Task* task = TaskOf(state, session);
+  if (!task) return session.cache->SetBudget(budget);
+  if (task->phase == Task::Phase::kWaiting) return absl::OkStatus();
+  // It was admitted for the old budget: more needs more pages promised.
+  const int64_t bound = CacheBound(*task);
+  if (bound > session.cache->reserved_bytes() && !ReserveForTurn(state, session, bound)) {
+    session.budget = before;
+    return RetryLater(reason::kPoolExhausted, "the pool cannot hold this budget now",
+                      state.RetryAfterMs());
+  }
+  if (task->phase == Task::Phase::kDecode) UseBudgetForToken(*task);
+  return absl::OkStatus();
+}
+
+}  // namespace concertina
