@@ -136,26 +136,6 @@ TEST(Concurrency, LimitsAreNamed) {
   EXPECT_EQ(running->Wait().code(), absl::StatusCode::kCancelled);
 }
 
-TEST(Concurrency, AFullPoolRefusesAndServesAgain) {
-  EngineOptions options = TestEngine::DefaultOptions();
-  options.pool_bytes = 200000;
-  TestEngine engine(options);
-  CacheOptions full;
-  full.policy = "full";
-  std::vector<std::string> ids;
-  absl::Status refused;
-  for (int i = 0; i < 30 && refused.ok(); ++i) {
-    ids.push_back(engine.OpenId(full));
-    refused = engine.Start(TestEngine::Params(ids.back(), kQuestions[0], 8))->Wait();
-  }
-  EXPECT_EQ(ReasonOf(refused), reason::kPoolExhausted);
-  EXPECT_LE(engine.Settled().pool_reserved_bytes, options.pool_bytes);
-  EXPECT_TRUE(engine.Close(ids.front()));
-  EXPECT_TRUE(engine.Start(TestEngine::Params(ids.back(), kQuestions[0], 8))->Wait().ok());
-  EXPECT_EQ(ReasonOf(engine.Start(TestEngine::Params(ids.back(), kQuestions[0], 450))->Wait()),
-            reason::kBudgetTooSmall);
-}
-
 TEST(Concurrency, ContextEndRefusesOrRebases) {
   TestEngine engine;
   CacheOptions refuse;
