@@ -8,8 +8,9 @@
 //
 // page = [K block: entries x head_dim][V block: entries x head_dim][EntryMeta x entries][slack]
 //
-// A page belongs to one (session, layer, KV head). The decode kernels read K and V through raw page
-// addresses and the offsets given here; the metadata is the cache's own.
+// A page belongs to one (session, layer, KV head); forks may have it in common. The decode kernels
+// read K and V through raw page addresses and the offsets given here; the metadata is the cache's
+// own.
 
 namespace concertina {
 

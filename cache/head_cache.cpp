@@ -17,6 +17,42 @@ void HeadCache::AddPage(PageId id, uint8_t* address) {
   bases_.push_back(address);
 }
 
+void HeadCache::ShareEntriesOf(const HeadCache& other) {
+  CONCERTINA_CHECK(entries_ == 0 && ids_.empty() && !other.live_, "a head shares while in use");
+  entries_ = other.entries_;
+  entries_at_fold_ = other.entries_at_fold_;
+  ids_ = other.ids_;
+  bases_ = other.bases_;
+}
+
+int64_t HeadCache::PagesToCopy(int64_t first, const PageAccount& account) const {
+  if (account.shared_bytes() == 0) {  // as nearly always: this is asked for every token
+    return 0;
+  }
+  const auto from = ids_.begin() + std::min(first, pages());
+  return std::count_if(from, ids_.end(),
+                       [&](PageId page) { return account.pool()->holders(page) > 1; });
+}
+
+void HeadCache::MakeWritable(int64_t first, PageAccount* account, std::vector<PageId>* fresh) {
+  if (account->shared_bytes() == 0) {
+    return;
+  }
+  for (int64_t i = first; i < pages(); ++i) {
+    if (account->MakeWritable(ids_[i])) {
+      continue;
+    }
+    CONCERTINA_CHECK(!fresh->empty(), "a page is lacking for a private copy");
+    const PageId copy = fresh->back();
+    fresh->pop_back();
+    uint8_t* address = account->pool()->Data(copy);
+    std::memcpy(address, bases_[i], static_cast<size_t>(layout_->page_bytes()));
+    account->Give({&ids_[i], 1});
+    ids_[i] = copy;
+    bases_[i] = address;
+  }
+}
+
 uint8_t* HeadCache::KeyAt(int32_t slot) const {
   const int64_t in_page = slot % layout_->entries_per_page();
   return Page(slot) + layout_->k_offset() + in_page * layout_->vector_bytes();
@@ -102,14 +138,19 @@ void HeadCache::BeginLive() {
   live_ = true;
 }
 
-void HeadCache::EndLive() {
+void HeadCache::EndLive(bool keep_scores, const PagePool& pool) {
   if (!live_) {
     return;
   }
-  for (int32_t slot = 0; slot < entries_; ++slot) {
+  for (int32_t slot = 0; keep_scores && slot < entries_; ++slot) {
     EntryMeta meta = Meta(slot);
-    meta.score = PackScore(scores_[slot]);
-    SetMeta(slot, meta);
+    const uint16_t score = PackScore(scores_[slot]);
+    if (score != meta.score) {
+      CONCERTINA_CHECK(pool.holders(ids_[slot / layout_->entries_per_page()]) == 1,
+                       "attention was added to an entry that others hold");
+      meta.score = score;
+      SetMeta(slot, meta);
+    }
   }
   // Idle sessions keep nothing beside their pages.
   std::vector<float>().swap(scores_);

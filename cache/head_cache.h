@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cache/entry_layout.h"
@@ -12,6 +13,9 @@ namespace concertina {
 // numbered 0..entries-1 across the pages. Evicting moves the last entry into the hole, so that a
 // page is free as soon as the count allows; slot order and birth order therefore differ after
 // evictions.
+//
+// Pages may be in common with the same head of a fork. They are read freely; before a write,
+// MakeWritable replaces those that others hold by private copies.
 //
 // Between BeginLive and EndLive the head also keeps S in f32 and the birth order of its slots;
 // outside, the metadata in the pages is all there is. Owned by the engine thread. Pages go back
@@ -25,11 +29,24 @@ class HeadCache {
   int64_t used_bytes() const { return pages() * layout_->page_bytes(); }
   const uint8_t* const* page_pointers() const { return bases_.data(); }
 
+  std::span<const PageId> page_ids() const { return ids_; }
+
   // Pages lacking for `entries` entries in all.
   int64_t PagesMissingFor(int64_t entries) const;
   void AddPage(PageId id, uint8_t* address);
 
-  // Appends an entry to the next slot. REQUIRES: its page was added; not live.
+  // Becomes the same entries in the same pages, of which the caller made it a holder
+  // (PageAccount::Share). REQUIRES: empty; `other` of the same layout and not live.
+  void ShareEntriesOf(const HeadCache& other);
+  // The page the next entry goes to.
+  int64_t PageOfNext() const { return entries_ / layout_->entries_per_page(); }
+  // Pages from `first` on that others hold too.
+  int64_t PagesToCopy(int64_t first, const PageAccount& account) const;
+  // Makes the pages from `first` on this head's own, copying into pages taken off the end of
+  // `fresh` what others hold. REQUIRES: fresh has PagesToCopy() of them.
+  void MakeWritable(int64_t first, PageAccount* account, std::vector<PageId>* fresh);
+
+  // Appends an entry to the next slot. REQUIRES: its page was added and is writable; not live.
   void Append(const float* k, const float* v, EntryMeta meta);
 
   EntryMeta Meta(int32_t slot) const;
@@ -49,13 +66,16 @@ class HeadCache {
 
   // --- while decoding ---
   bool live() const { return live_; }
-  void BeginLive();                                                 // idempotent
-  void EndLive();                                                   // idempotent; packs S
+  void BeginLive();  // idempotent
+  // Packs S into the pages, or forgets it. Idempotent. REQUIRES: only S in pages of this head's own
+  // has changed.
+  void EndLive(bool keep_scores, const PagePool& pool);
   void AppendLive(const float* k, const float* v, uint32_t birth);  // S = 0, mass 1
   float* live_scores() { return scores_.data(); }                   // by slot
   // Copies S in birth order.
   void ScoresInBirthOrder(std::vector<float>* out) const;
-  // Removes the index-th entry in birth order and gives surplus pages back.
+  // Removes the index-th entry in birth order and gives surplus pages back. REQUIRES: its page is
+  // writable, unless it is the last slot's.
   void RemoveInBirthOrder(int32_t index, PageAccount* account);
   uint32_t NewestBirth() const;  // REQUIRES: live, not empty
 

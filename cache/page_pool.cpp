@@ -32,10 +32,7 @@ absl::StatusOr<std::unique_ptr<PagePool>> PagePool::Create(int64_t capacity_byte
 }
 
 PagePool::PagePool(uint8_t* base, int64_t capacity_pages, int64_t page_bytes)
-    : base_(base),
-      capacity_pages_(capacity_pages),
-      page_bytes_(page_bytes),
-      out_(static_cast<size_t>((capacity_pages + 63) / 64)) {}
+    : base_(base), capacity_pages_(capacity_pages), page_bytes_(page_bytes) {}
 
 PagePool::~PagePool() { munmap(base_, static_cast<size_t>(capacity_bytes())); }
 
@@ -50,9 +47,10 @@ bool PagePool::Allocate(int64_t pages, std::vector<PageId>* out) {
       page = free_.back();
       free_.pop_back();
     } else {
-      page = static_cast<PageId>(untouched_++);
+      page = static_cast<PageId>(pages_.size());
+      pages_.push_back({});
     }
-    out_[page / 64] |= uint64_t{1} << (page % 64);
+    pages_[page] = {.holders = 1, .shared = 0};
     out->push_back(page);
   }
   used_pages_ += pages;
@@ -61,14 +59,34 @@ bool PagePool::Allocate(int64_t pages, std::vector<PageId>* out) {
 
 void PagePool::Free(std::span<const PageId> pages) {
   for (const PageId page : pages) {
-    CONCERTINA_CHECK(page < untouched_, "a page that was never given out is freed");
-    uint64_t& word = out_[page / 64];
-    const uint64_t bit = uint64_t{1} << (page % 64);
-    CONCERTINA_CHECK((word & bit) != 0, "a page is freed twice");
-    word &= ~bit;
+    CONCERTINA_CHECK(page < pages_.size(), "a page that was never given out is freed");
+    PageState& state = pages_[page];
+    CONCERTINA_CHECK(state.holders > 0, "a page is freed twice");
+    if (--state.holders > 0) {
+      continue;
+    }
+    if (state.shared != 0) {
+      Unreserve(page_bytes_);
+      --shared_pages_;
+      state.shared = 0;
+    }
     free_.push_back(page);
     --used_pages_;
   }
+}
+
+void PagePool::AddHolder(PageId page) {
+  CONCERTINA_CHECK(page < pages_.size() && pages_[page].holders > 0, "a free page is shared");
+  ++pages_[page].holders;
+  shared_pages_ += pages_[page].shared != 0 ? 0 : 1;
+  pages_[page].shared = 1;
+}
+
+void PagePool::Unshare(PageId page) {
+  CONCERTINA_CHECK(page < pages_.size() && pages_[page].holders == 1 && pages_[page].shared != 0,
+                   "a page that others hold is taken over");
+  pages_[page].shared = 0;
+  --shared_pages_;
 }
 
 bool PagePool::Reserve(int64_t bytes) {

@@ -35,6 +35,11 @@ using RotateFn = std::function<void(float* key, int64_t delta)>;
 // After CommitPrefill, and after every CommitToken, each layer is within its share and the session
 // within its budget. Positions are absolute: see next_position().
 //
+// A fork holds the same pages as its parent. Neither sees the other change: what one of them
+// writes to, it copies first, and what it gives up, the other keeps. The policies that drop entries
+// write a layer anew at every fold; one that only appends (`full`) keeps its pages in common, but
+// for the last, partly filled one of each head.
+//
 // Owned by the engine thread; the pool must outlive it. Calls out of order are answered
 // FAILED_PRECONDITION where a status is returned and end the process where not.
 class SessionCache {
@@ -47,6 +52,13 @@ class SessionCache {
   SessionCache(const SessionCache&) = delete;
   SessionCache& operator=(const SessionCache&) = delete;
 
+  // A second conversation that goes on from here: the same entries, positions, policy and budget,
+  // and no reservation. Takes no page. Either may be destroyed first. A reservation this cache has
+  // stays whole and the pages are promised on top of it: RESOURCE_EXHAUSTED when the pool cannot,
+  // which without a reservation never happens. FAILED_PRECONDITION when not intact or decoding. A
+  // prefill that has not folded a layer goes on as if nothing had happened; the fork is without it.
+  absl::StatusOr<std::unique_ptr<SessionCache>> Fork();
+
   const Policy& policy() const { return *policy_; }
   const EntryLayout& layout() const { return layout_; }
   CacheShape shape() const { return shape_; }
@@ -58,7 +70,13 @@ class SessionCache {
 
   int32_t EntriesIn(int layer, int head) const { return Head(layer, head).entries(); }
   int64_t live_entries() const;  // all layers and heads
+  // Bytes of the pages its entries lie in, pages in common with forks included: byte budgets are
+  // held against it.
   int64_t used_bytes() const { return account_.used_bytes(); }
+  // Of these, pages in the pool's shared ledger: in common with forks, or left over from forks that
+  // ended since the last Reserve(). PagePool::used_bytes() is the sum over sessions of used_bytes()
+  // - shared_bytes(), plus PagePool::shared_bytes().
+  int64_t shared_bytes() const { return account_.shared_bytes(); }
   int64_t payload_bytes() const { return live_entries() * layout_.entry_payload_bytes(); }
   // Original tokens the live entries stand for, summed over layers and heads.
   int64_t mass_represented() const;
@@ -71,11 +89,14 @@ class SessionCache {
   // What the budget comes to for the entries held now.
   EffectiveBudget effective_budget() const;
   // An upper bound of used_bytes() at any moment until `more_tokens` more tokens were seen, under
-  // the present budget.
+  // the present budget. Every page in common may have become private by then.
   int64_t UsedBytesBound(int64_t more_tokens) const;
-  // Sets the session's whole reservation (PageAccount::Reserve). 0, the initial state: pay as you
-  // go.
-  absl::Status Reserve(int64_t bytes) { return account_.Reserve(bytes); }
+  // Promises that used_bytes() may reach `bytes` (PageAccount::Reserve). Pages in common that this
+  // cache will only ever read (see above; not where a rebase may rotate their keys) are promised
+  // already and not reserved again; so reserve anew after Clear(). 0, the initial state: pay as you
+  // go. RESOURCE_EXHAUSTED, with nothing changed, when the pool cannot promise that much.
+  absl::Status Reserve(int64_t bytes);
+  // What the pool holds for this cache alone; pages in common are the shared ledger's.
   int64_t reserved_bytes() const { return account_.reserved_bytes(); }
 
   // --- prefill of new tokens, layer by layer, in order ---
@@ -91,8 +112,9 @@ class SessionCache {
   // Fills the workspace for a layer: see LayerPrompt. REQUIRES: prompt->capacity >=
   // PrefillEntries().
   void LoadLayer(int layer, LayerPrompt* prompt) const;
-  // Selects, merges and stores the kept entries; the layer's old pages are freed before new ones
-  // are taken. RESOURCE_EXHAUSTED when pages lack: the layer is then lost, call Clear().
+  // Selects, merges and stores the kept entries; the layer's old pages are given back before new
+  // ones are taken. A policy that only appends keeps them and adds the new entries.
+  // RESOURCE_EXHAUSTED when pages lack: the layer is then lost, call Clear().
   absl::StatusOr<FoldReport> FoldLayer(int layer, const LayerPrompt& prompt);
   // seen += tokens. REQUIRES: every layer was folded.
   void CommitPrefill();
@@ -107,11 +129,13 @@ class SessionCache {
   void BeginDecode();
   bool decoding() const { return decoding_; }
   // Appends the token's entry to every KV head of a layer; k and v: [kv_heads][head_dim], k rotated
-  // at next_position(). All heads or none: RESOURCE_EXHAUSTED when pages lack, FAILED_PRECONDITION
-  // when a policy that drops nothing has reached its byte budget; then call AbandonToken().
+  // at next_position(). Copies what it or the eviction to come would change of pages in common. All
+  // heads or none: RESOURCE_EXHAUSTED when pages lack, FAILED_PRECONDITION when a policy that drops
+  // nothing has reached its byte budget; then call AbandonToken().
   absl::Status AppendToken(int layer, const float* k, const float* v);
   // For the decode kernel: page addresses (EntriesIn() entries, by slot) and S by slot, to which it
-  // adds the attention just paid. Valid until the layer is appended to, evicted from or folded.
+  // adds the attention just paid, after AppendToken(). Valid until the layer is appended to,
+  // evicted from or folded.
   const uint8_t* const* PagePointers(int layer, int head) const {
     return Head(layer, head).page_pointers();
   }
@@ -122,7 +146,8 @@ class SessionCache {
   void CommitToken();
   // Takes back the entries of a token that could not be finished.
   void AbandonToken();
-  // Packs S again. Idempotent; BeginPrefill does it too.
+  // Packs S again, or forgets it when the policy does not need it. Idempotent; BeginPrefill does it
+  // too.
   void EndDecode();
 
   // --- positions ---
@@ -132,7 +157,8 @@ class SessionCache {
   }
   // Makes room for `more_tokens` below max_positions (algorithm: PositionMap) and re-rotates every
   // key once. Nothing to do when they fit. FAILED_PRECONDITION "CONTEXT_EXHAUSTED ...", with
-  // nothing changed, when the session refuses or no map makes them fit.
+  // nothing changed, when the session refuses or no map makes them fit; RESOURCE_EXHAUSTED, with
+  // nothing changed, when the pages in common cannot be copied.
   absl::Status RebaseFor(int64_t more_tokens, int64_t max_positions, const RotateFn& rotate);
   // Position of a live entry or a token to come.
   int64_t PositionOf(int64_t birth) const { return positions_.Of(birth); }
@@ -155,10 +181,19 @@ class SessionCache {
   // through.
   int32_t ShareWithinBytes(int layer) const;
   absl::Status CheckByteCap(int64_t extra_pages) const;
+  // True: the policy never changes an entry it holds, nor drops one.
+  bool appends_only() const { return policy_->keeps_everything() && !policy_->needs_scores(); }
+  // Takes, for every head of a layer, the pages `more` entries lack and the copies of pages in
+  // common that are about to be written to. All or nothing.
+  absl::Status MakeRoom(int layer, int32_t more);
+  absl::Status MakeAllWritable();
+  // Pages in common that only the end of this cache gives up.
+  int64_t LastingSharedBytes() const;
+  absl::Status StoreNew(int layer, const LayerPrompt& prompt);
   absl::Status StoreKept(int layer, const LayerPrompt& prompt, const Selection& kept);
   void ReleaseLayer(int layer);
   std::vector<uint32_t> LiveBirths() const;
-  void RotateKeys(const PositionMap& next, const RotateFn& rotate);
+  absl::Status RotateKeys(const PositionMap& next, const RotateFn& rotate);
 
   CacheShape shape_;
   EntryLayout layout_;

@@ -31,16 +31,11 @@ absl::Status SessionCache::AppendToken(int layer, const float* k, const float* v
   if (absl::Status fits = CheckByteCap(missing); !fits.ok()) {
     return fits;
   }
-  std::vector<PageId> pages;
-  if (absl::Status taken = account_.Take(missing, &pages); !taken.ok()) {
-    return taken;
+  if (absl::Status made = MakeRoom(layer, 1); !made.ok()) {
+    return made;
   }
   for (int head = 0; head < shape_.kv_heads; ++head) {
     HeadCache& cache = Head(layer, head);
-    if (cache.PagesMissingFor(cache.entries() + 1) > 0) {
-      cache.AddPage(pages.back(), account_.pool()->Data(pages.back()));
-      pages.pop_back();
-    }
     const int64_t at = static_cast<int64_t>(head) * shape_.head_dim;
     cache.AppendLive(k + at, v + at, static_cast<uint32_t>(seen_));
   }
@@ -90,7 +85,7 @@ void SessionCache::EndDecode() {
     return;
   }
   for (HeadCache& head : heads_) {
-    head.EndLive();
+    head.EndLive(policy_->needs_scores(), *account_.pool());
   }
   decoding_ = false;
 }

@@ -124,8 +124,9 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
     AddAttention(view, kept, &report);
   }
   intact_ = false;
-  ReleaseLayer(layer);
-  if (absl::Status stored = StoreKept(layer, prompt, kept); !stored.ok()) {
+  if (absl::Status stored =
+          appends_only() ? StoreNew(layer, prompt) : StoreKept(layer, prompt, kept);
+      !stored.ok()) {
     return stored;
   }
   for (int head = 0; head < shape_.kv_heads; ++head) {
@@ -136,7 +137,26 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
   return report;
 }
 
+// Nothing goes and nothing is merged: the entries held stay where they are, in pages that forks may
+// have in common.
+absl::Status SessionCache::StoreNew(int layer, const LayerPrompt& prompt) {
+  if (absl::Status made = MakeRoom(layer, prompt.new_entries); !made.ok()) {
+    return made;
+  }
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    HeadCache& cache = Head(layer, head);
+    const int64_t row = head * prompt.capacity;
+    for (int64_t i = row + prompt.old_entries; i < row + prompt.entries(); ++i) {
+      cache.Append(prompt.k + i * shape_.head_dim, prompt.v + i * shape_.head_dim,
+                   {.birth = prompt.birth[i], .score = 0, .mass = prompt.mass[i]});
+    }
+    cache.MarkFold();
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SessionCache::StoreKept(int layer, const LayerPrompt& prompt, const Selection& kept) {
+  ReleaseLayer(layer);
   std::vector<PageId> pages;
   for (int head = 0; head < shape_.kv_heads; ++head) {
     HeadCache& cache = Head(layer, head);

@@ -20,7 +20,10 @@ std::vector<uint32_t> SessionCache::LiveBirths() const {
   return births;
 }
 
-void SessionCache::RotateKeys(const PositionMap& next, const RotateFn& rotate) {
+absl::Status SessionCache::RotateKeys(const PositionMap& next, const RotateFn& rotate) {
+  if (absl::Status own = MakeAllWritable(); !own.ok()) {
+    return own;
+  }
   std::vector<float> key(static_cast<size_t>(shape_.head_dim));
   for (HeadCache& head : heads_) {
     for (int32_t slot = 0; slot < head.entries(); ++slot) {
@@ -33,6 +36,7 @@ void SessionCache::RotateKeys(const PositionMap& next, const RotateFn& rotate) {
       }
     }
   }
+  return absl::OkStatus();
 }
 
 absl::Status SessionCache::RebaseFor(int64_t more_tokens, int64_t max_positions,
@@ -54,7 +58,9 @@ absl::Status SessionCache::RebaseFor(int64_t more_tokens, int64_t max_positions,
   if (!next.ok()) {
     return next.status();
   }
-  RotateKeys(*next, rotate);
+  if (absl::Status rotated = RotateKeys(*next, rotate); !rotated.ok()) {
+    return rotated;
+  }
   positions_ = *std::move(next);
   return absl::OkStatus();
 }

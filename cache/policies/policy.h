@@ -60,7 +60,7 @@ class Policy {
   // True: budgets do not make this policy drop anything (a byte budget still refuses what does not
   // fit).
   virtual bool keeps_everything() const { return false; }
-  // Whether attention must report column sums and decode the attention paid.
+  // Whether attention must report column sums and decode the attention paid; if not, S is not kept.
   virtual bool needs_scores() const { return true; }
   // Deepest layer's share over the first layer's (LayerShares).
   virtual double slope_r() const { return 1.0; }

@@ -134,5 +134,63 @@ TEST(PageAccountTest, LoweringKeepsWhatIsInUse) {
   account.Give(std::vector<PageId>{pages[0]});
 }
 
+TEST(PageAccountTest, ASharedPageIsUsedAndReservedOnce) {
+  const auto pool = Pool(320, 32);
+  PageAccount child(pool.get());
+  std::vector<PageId> pages;
+  {
+    PageAccount parent(pool.get());
+    ASSERT_TRUE(parent.Take(4, &pages).ok());
+    const std::vector<PageId> two(pages.begin(), pages.begin() + 2);
+    ASSERT_TRUE(parent.Share(two, &child).ok());
+    EXPECT_EQ(parent.used_bytes(), 128);
+    EXPECT_EQ(parent.shared_bytes(), 64);
+    EXPECT_EQ(parent.reserved_bytes(), 64);
+    EXPECT_EQ(child.used_bytes(), 64);
+    EXPECT_EQ(child.reserved_bytes(), 0);
+    EXPECT_EQ(pool->shared_bytes(), 64);
+    EXPECT_EQ(pool->used_bytes(), 128);
+    EXPECT_EQ(pool->reserved_bytes(), 128);
+    EXPECT_FALSE(child.MakeWritable(two[0]));
+    parent.Give(pages);
+  }
+  EXPECT_EQ(pool->used_bytes(), 64);
+  EXPECT_EQ(pool->reserved_bytes(), 64);
+  // The last holder may write to it, and reserves it itself from then on.
+  EXPECT_TRUE(child.MakeWritable(pages[0]));
+  EXPECT_TRUE(child.MakeWritable(pages[0]));
+  EXPECT_EQ(child.shared_bytes(), 32);
+  EXPECT_EQ(child.reserved_bytes(), 32);
+  EXPECT_EQ(pool->reserved_bytes(), 64);
+  child.Give(std::vector<PageId>{pages[0], pages[1]});
+  EXPECT_EQ(pool->used_bytes() + pool->reserved_bytes() + pool->shared_bytes(), 0);
+}
+
+TEST(PageAccountTest, SharingBesideAReservationIsPromisedOnTop) {
+  const auto pool = Pool(320, 32);
+  PageAccount parent(pool.get());
+  PageAccount child(pool.get());
+  std::vector<PageId> pages;
+  ASSERT_TRUE(parent.Reserve(256).ok());
+  ASSERT_TRUE(parent.Take(3, &pages).ok());
+  EXPECT_EQ(parent.Share(pages, &child).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(child.used_bytes() + pool->shared_bytes(), 0);
+  EXPECT_EQ(pool->reserved_bytes(), 256);
+  ASSERT_TRUE(parent.Share(std::vector<PageId>{pages[0], pages[1]}, &child).ok());
+  EXPECT_EQ(parent.reserved_bytes(), 256);
+  EXPECT_EQ(pool->reserved_bytes(), 320);
+  // Taking its own copies of what it shared, the parent still has all it was promised.
+  std::vector<PageId> own;
+  ASSERT_TRUE(parent.Take(7, &own).ok());
+  EXPECT_EQ(parent.Take(1, &own).code(), absl::StatusCode::kResourceExhausted);
+  // Where the reservation covers a page anyway, taking it over lets the shared promise lapse.
+  child.Give(std::vector<PageId>{pages[0]});
+  parent.Give(own);
+  EXPECT_TRUE(parent.MakeWritable(pages[0]));
+  EXPECT_EQ(pool->reserved_bytes(), 288);
+  child.Give(std::vector<PageId>{pages[1]});
+  parent.Give(pages);
+}
+
 }  // namespace
 }  // namespace concertina

@@ -1,11 +1,14 @@
-// Random sessions, budgets, turns, cancels and closes against a simple model of the pool: after
-// every operation the pool's used bytes are the sessions' to the byte, every layer is within its
-// share and every session within its budget; when all are closed nothing is left.
+// Random sessions, budgets, turns, forks, rebases, cancels and closes against a simple model of the
+// pool: after every operation the pool's used bytes are the sessions' to the byte, a page in common
+// counted once, every layer is within its share and every session within its budget; when all are
+// closed, in any order, nothing is left.
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 #include <random>
 
 #include "session_driver.h"
@@ -34,6 +37,9 @@ struct Session {
   std::unique_ptr<SessionCache> cache;
   Model model;
   uint32_t id;
+  // Whose entries these are: (birth from which on, session id), oldest first. A fork has its
+  // parent's up to where it forked.
+  std::vector<std::pair<int64_t, uint32_t>> origins;
 };
 
 class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
@@ -72,7 +78,48 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
                                                             RandomBudget(), OnContextEnd::kRebase),
                     .model = {.entries = std::vector<int32_t>(shape_.layers, 0)},
                     .id = next_id_++};
+    session.origins = {{0, session.id}};
     sessions_.push_back(std::move(session));
+  }
+
+  // Between turns a session has no reservation and forking cannot fail; with one the pages in
+  // common must be promised on top.
+  void Fork(size_t parent) {
+    SessionCache& cache = *sessions_[parent].cache;
+    const bool reserve = Below(3) == 0 && cache.Reserve(cache.UsedBytesBound(Below(40))).ok();
+    absl::StatusOr<std::unique_ptr<SessionCache>> forked = cache.Fork();
+    if (!forked.ok()) {
+      const bool exhausted = forked.status().code() == absl::StatusCode::kResourceExhausted;
+      ASSERT_TRUE(exhausted ? reserve : sessions_[parent].model.broken) << forked.status();
+      ASSERT_NO_FATAL_FAILURE(Check(false));
+    } else {
+      ASSERT_EQ((*forked)->reserved_bytes(), 0);
+      Session fork{.cache = *std::move(forked), .model = sessions_[parent].model, .id = next_id_++};
+      fork.origins = sessions_[parent].origins;
+      fork.origins.emplace_back(fork.model.seen, fork.id);
+      sessions_.push_back(std::move(fork));
+    }
+    ASSERT_TRUE(cache.Reserve(0).ok());
+  }
+
+  // Every key is written to, though none changes.
+  void Rebase(Session& session) {
+    SessionCache& cache = *session.cache;
+    if (session.model.broken || session.model.seen == 0) {
+      return;
+    }
+    const bool reserve = Below(2) == 0 && cache.Reserve(cache.UsedBytesBound(0)).ok();
+    const absl::Status status =
+        cache.RebaseFor(2, std::max<int64_t>(4, cache.next_position()), [](float*, int64_t) {});
+    ASSERT_FALSE(reserve && status.code() == absl::StatusCode::kResourceExhausted)
+        << status << " seed " << seed_;
+    ASSERT_TRUE(cache.Reserve(0).ok());
+  }
+
+  void Forget(Session& session) {
+    session.cache->Clear();
+    session.model = {.entries = std::vector<int32_t>(shape_.layers, 0)};
+    session.origins = {{0, session.id}};
   }
 
   // Shares by the session's policy for what the model says it holds.
@@ -114,15 +161,14 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
     SessionCache& cache = *session.cache;
     if (session.model.broken) {
       ASSERT_FALSE(cache.BeginPrefill(3).ok());
-      cache.Clear();
-      session.model = {.entries = std::vector<int32_t>(shape_.layers, 0)};
+      Forget(session);
     }
     const auto tokens = static_cast<int32_t>(1 + Below(Below(4) == 0 ? 120 : 12));
     const int32_t answer = static_cast<int32_t>(Below(10));
-    if (Below(2) == 0 && !cache.Reserve(cache.UsedBytesBound(tokens + answer)).ok()) {
+    const bool reserved = Below(2) == 0;
+    if (reserved && !cache.Reserve(cache.UsedBytesBound(tokens + answer)).ok()) {
       return;  // not admitted
     }
-    const bool reserved = cache.reserved_bytes() > cache.used_bytes();
     const std::vector<int32_t> shares = Shares(session, cache.seen() + tokens, tokens);
     const absl::Status prefilled = Prefill(cache, tokens, ElementWriter(session.id));
     if (prefilled.ok()) {
@@ -186,12 +232,19 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
   }
 
   void Check(bool deeply) {
-    int64_t used = 0;
+    int64_t private_bytes = 0;
     int64_t reserved = 0;
+    std::map<PageId, uint32_t> holders;
     for (const Session& session : sessions_) {
       const SessionCache& cache = *session.cache;
-      used += cache.used_bytes();
+      private_bytes += cache.used_bytes() - cache.shared_bytes();
       reserved += cache.reserved_bytes();
+      for (int at = 0; at < shape_.layers * shape_.kv_heads; ++at) {
+        for (const PageId page :
+             cache.Head(at / shape_.kv_heads, at % shape_.kv_heads).page_ids()) {
+          ++holders[page];
+        }
+      }
       if (session.model.broken) {
         continue;
       }
@@ -208,10 +261,30 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
         CheckOrigin(session);
       }
     }
-    ASSERT_EQ(pool_->used_bytes(), used) << "seed " << seed_;
-    ASSERT_EQ(pool_->reserved_bytes(), reserved) << "seed " << seed_;
+    ASSERT_NO_FATAL_FAILURE(CheckHolders(holders));
+    ASSERT_EQ(pool_->used_bytes(), private_bytes + pool_->shared_bytes()) << "seed " << seed_;
+    ASSERT_EQ(pool_->reserved_bytes(), reserved + pool_->shared_bytes()) << "seed " << seed_;
     ASSERT_LE(pool_->reserved_bytes(), pool_->capacity_bytes());
     ASSERT_LE(pool_->used_bytes(), pool_->reserved_bytes());
+  }
+
+  void CheckHolders(const std::map<PageId, uint32_t>& holders) {
+    int64_t shared = 0;
+    for (const auto& [page, count] : holders) {
+      ASSERT_EQ(pool_->holders(page), count) << "seed " << seed_;
+      ASSERT_TRUE(count == 1 || pool_->in_shared_ledger(page)) << "seed " << seed_;
+      shared += pool_->in_shared_ledger(page) ? pool_->page_bytes() : 0;
+      most_holders_ = std::max(most_holders_, count);
+    }
+    ASSERT_EQ(pool_->shared_bytes(), shared) << "seed " << seed_;
+    ASSERT_EQ(pool_->used_bytes(), static_cast<int64_t>(holders.size()) * pool_->page_bytes())
+        << "seed " << seed_;
+  }
+
+  static uint32_t OriginOf(const Session& session, uint32_t birth) {
+    const auto later = std::find_if(session.origins.rbegin(), session.origins.rend(),
+                                    [&](const auto& origin) { return origin.first <= birth; });
+    return later->second;
   }
 
   // No entry was overwritten by another session.
@@ -220,12 +293,13 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
       for (int head = 0; head < shape_.kv_heads; ++head) {
         const HeadContents held = Contents(*session.cache, layer, head);
         for (size_t i = 0; i < held.births.size(); ++i) {
+          const uint32_t origin = OriginOf(session, held.births[i]);
           for (int64_t d = 0; d < shape_.head_dim; ++d) {
             ASSERT_EQ(held.k[i * shape_.head_dim + d],
-                      Element(session.id, layer, head, held.births[i], d, false))
+                      Element(origin, layer, head, held.births[i], d, false))
                 << "seed " << seed_;
             ASSERT_EQ(held.v[i * shape_.head_dim + d],
-                      Element(session.id, layer, head, held.births[i], d, true))
+                      Element(origin, layer, head, held.births[i], d, true))
                 << "seed " << seed_;
           }
         }
@@ -241,6 +315,7 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
   std::mt19937 random_;
   std::vector<Session> sessions_;
   uint32_t next_id_ = 1;
+  uint32_t most_holders_ = 0;
 };
 
 TEST_P(PoolPropertyTest, TheLedgerIsExactAfterEveryOperation) {
@@ -251,26 +326,32 @@ TEST_P(PoolPropertyTest, TheLedgerIsExactAfterEveryOperation) {
     const size_t pick = sessions_.empty() ? 0 : Below(static_cast<uint32_t>(sessions_.size()));
     if (sessions_.empty() || (dice < 10 && sessions_.size() < 24)) {
       Open();
-    } else if (dice < 70) {
+    } else if (dice < 64) {
       ASSERT_NO_FATAL_FAILURE(Turn(sessions_[pick]));
-    } else if (dice < 80) {
+    } else if (dice < 72) {
+      if (sessions_.size() < 24) {
+        ASSERT_NO_FATAL_FAILURE(Fork(pick));
+      }
+    } else if (dice < 76) {
+      ASSERT_NO_FATAL_FAILURE(Rebase(sessions_[pick]));
+    } else if (dice < 82) {
       ASSERT_TRUE(sessions_[pick].cache->SetBudget(RandomBudget()).ok());
     } else if (dice < 90) {
       ASSERT_NO_FATAL_FAILURE(Cancel(sessions_[pick]));
     } else if (dice < 94) {
-      sessions_[pick].cache->Clear();
-      sessions_[pick].model = {.entries = std::vector<int32_t>(shape_.layers, 0)};
+      Forget(sessions_[pick]);
     } else {
       Close(pick);
     }
     ASSERT_NO_FATAL_FAILURE(Check(operation % 50 == 0)) << "operation " << operation;
   }
   while (!sessions_.empty()) {
-    Close(sessions_.size() - 1);
+    Close(Below(static_cast<uint32_t>(sessions_.size())));
     ASSERT_NO_FATAL_FAILURE(Check(false));
   }
   EXPECT_EQ(pool_->used_bytes(), 0);
   EXPECT_EQ(pool_->reserved_bytes(), 0);
+  EXPECT_GT(most_holders_, 2U);  // forks of forks came about
 }
 
 INSTANTIATE_TEST_SUITE_P(HeadDims, PoolPropertyTest, ::testing::Values(4, 16, 64));

@@ -1,0 +1,96 @@
+#include <algorithm>
+
+#include "cache/session_cache.h"
+
+// Forks: pages in common, and private copies of those about to be written to.
+
+namespace concertina {
+
+absl::StatusOr<std::unique_ptr<SessionCache>> SessionCache::Fork() {
+  if (!intact_ || decoding_) {
+    return absl::FailedPreconditionError("a cache forks between turns only");
+  }
+  auto fork = std::make_unique<SessionCache>(account_.pool(), shape_, layout_.type(), policy_,
+                                             budget_, on_context_end_);
+  std::vector<PageId> pages;
+  for (const HeadCache& head : heads_) {
+    pages.insert(pages.end(), head.page_ids().begin(), head.page_ids().end());
+  }
+  if (absl::Status shared = account_.Share(pages, &fork->account_); !shared.ok()) {
+    return shared;
+  }
+  for (size_t i = 0; i < heads_.size(); ++i) {
+    fork->heads_[i].ShareEntriesOf(heads_[i]);
+  }
+  fork->positions_ = positions_;
+  fork->seen_ = seen_;
+  return fork;
+}
+
+absl::Status SessionCache::MakeRoom(int layer, int32_t more) {
+  // A policy that needs scores changes those of all entries, and evicting moves any of them.
+  const auto first_written = [this](const HeadCache& cache) {
+    return appends_only() ? cache.PageOfNext() : 0;
+  };
+  int64_t lacking = 0;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    const HeadCache& cache = Head(layer, head);
+    lacking += cache.PagesMissingFor(cache.entries() + more) +
+               cache.PagesToCopy(first_written(cache), account_);
+  }
+  std::vector<PageId> fresh;
+  if (absl::Status taken = account_.Take(lacking, &fresh); !taken.ok()) {
+    return taken;
+  }
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    HeadCache& cache = Head(layer, head);
+    cache.MakeWritable(first_written(cache), &account_, &fresh);
+    while (cache.PagesMissingFor(cache.entries() + more) > 0) {
+      cache.AddPage(fresh.back(), account_.pool()->Data(fresh.back()));
+      fresh.pop_back();
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SessionCache::MakeAllWritable() {
+  int64_t copies = 0;
+  for (const HeadCache& head : heads_) {
+    copies += head.PagesToCopy(0, account_);
+  }
+  std::vector<PageId> fresh;
+  if (absl::Status taken = account_.Take(copies, &fresh); !taken.ok()) {
+    return taken;
+  }
+  for (HeadCache& head : heads_) {
+    head.MakeWritable(0, &account_, &fresh);
+  }
+  return absl::OkStatus();
+}
+
+int64_t SessionCache::LastingSharedBytes() const {
+  if (account_.shared_bytes() == 0 || !appends_only() || on_context_end_ == OnContextEnd::kRebase) {
+    return 0;
+  }
+  int64_t pages = 0;
+  for (const HeadCache& head : heads_) {
+    const auto full = head.page_ids().first(static_cast<size_t>(head.PageOfNext()));
+    pages += std::count_if(full.begin(), full.end(),
+                           [this](PageId page) { return account_.pool()->in_shared_ledger(page); });
+  }
+  return pages * layout_.page_bytes();
+}
+
+absl::Status SessionCache::Reserve(int64_t bytes) {
+  if (account_.shared_bytes() > 0) {  // what no fork holds any more is private again
+    for (const HeadCache& head : heads_) {
+      for (const PageId page : head.page_ids()) {
+        account_.MakeWritable(page);
+      }
+    }
+  }
+  // What is asked for stays above zero, which would lift the reservation.
+  return account_.Reserve(bytes > 0 ? std::max<int64_t>(1, bytes - LastingSharedBytes()) : 0);
+}
+
+}  // namespace concertina
