@@ -29,7 +29,8 @@ CacheSnapshot SnapshotOf(const SessionCache& cache) {
           .tokens_seen = cache.seen(),
           .full_bytes = int64_t{shape.layers} * shape.kv_heads *
                         cache.layout().PagesFor(cache.seen()) * cache.layout().page_bytes(),
-          .next_position = cache.next_position()};
+          .next_position = cache.next_position(),
+          .shared_bytes = cache.shared_bytes()};
 }
 
 SessionInfo InfoOf(const EngineSession& session) {

@@ -175,43 +175,5 @@ TEST(Concurrency, DrainRefusesNewWorkAndFinishesOld) {
   EXPECT_EQ(ReasonOf(engine.Start(TestEngine::Params(id, "x", 1))->Wait()), reason::kDraining);
 }
 
-TEST(Concurrency, RandomOperationsKeepTheLedger) {
-  const unsigned seed = std::random_device()();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
-  TestEngine engine;
-  std::vector<std::string> ids;
-  const auto pick = [&](unsigned n) { return static_cast<unsigned>(random() % n); };
-  for (int i = 0; i < 300; ++i) {
-    if (ids.size() < 6 && pick(3) == 0) {
-      static const char* const kPolicies[] = {"full", "elastic", "concertina"};
-      CacheOptions cache;
-      cache.policy = kPolicies[pick(3)];
-      cache.budget = pick(2) ? Budget::Ratio(0.05 * (1 + pick(20))) : Budget::Tokens(1 + pick(40));
-      cache.entry_type = pick(2) ? EntryType::kF32 : EntryType::kBf16;
-      ids.push_back(engine.OpenId(cache));
-    } else if (!ids.empty() && pick(8) == 0) {
-      engine.Close(ids.back());
-      ids.pop_back();
-    } else if (!ids.empty()) {
-      std::shared_ptr<Engine::Handle> handle;
-      auto turn =
-          engine.Start(TestEngine::Params(ids[pick(static_cast<unsigned>(ids.size()))],
-                                          kQuestions[pick(4)], static_cast<int32_t>(1 + pick(12))),
-                       &handle);
-      if (pick(4) == 0) {
-        std::this_thread::sleep_for(std::chrono::microseconds(pick(4000)));
-        handle->Cancel(absl::CancelledError("by the client"));
-      }
-      if (pick(3)) turn->Wait().IgnoreError();
-    }
-  }
-  for (const std::string& id : ids) engine.Close(id);
-  const EngineGauges now = engine.Settled();
-  EXPECT_EQ(now.pool_used_bytes, 0);
-  EXPECT_EQ(now.pool_reserved_bytes, 0);
-  EXPECT_EQ(now.sessions_active, 0);
-}
-
 }  // namespace
 }  // namespace concertina::testing

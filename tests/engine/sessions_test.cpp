@@ -24,6 +24,10 @@ TEST(Fork, GoesOnAsTheOtherWouldHave) {
   ASSERT_TRUE(fork.ok()) << fork.status();
   EXPECT_NE(fork->session_id, id);
   EXPECT_EQ(fork->turns, 1);
+  EXPECT_GT(fork->cache.used_bytes, 0);
+  EXPECT_EQ(fork->cache.shared_bytes, fork->cache.used_bytes);
+  const int64_t alone = engine.Get(twin)->cache.used_bytes;
+  EXPECT_EQ(engine.Settled().pool_used_bytes, 2 * alone) << "a shared page counts once";
   auto a = engine.Turn(fork->session_id, kQuestions[1], 15);
   auto other_way = engine.Turn(id, kQuestions[2], 15);
   auto b = engine.Turn(twin, kQuestions[1], 15);

@@ -7,8 +7,6 @@
 namespace concertina {
 namespace {
 
-int64_t PrivateBytes(const EngineSession& session) { return session.cache->used_bytes(); }
-
 // Idle, or waiting with nothing prepared from its cache yet: sessions in the queue must not keep
 // each other out.
 bool MayEvict(const EngineState& state, const EngineSession& session) {
@@ -44,9 +42,9 @@ int64_t EvictCache(EngineState& state, EngineSession& session, std::string_view 
 int64_t EvictableBytes(const EngineState& state, const EngineSession* except) {
   int64_t bytes = 0;
   for (const auto& [id, session] : state.sessions) {
-    if (session.get() != except && MayEvict(state, *session)) bytes += PrivateBytes(*session);
+    if (session.get() != except && MayEvict(state, *session)) bytes += session->cache->used_bytes();
   }
-  return bytes;
+  return std::min(bytes, state.pool->used_bytes());
 }
 
 bool ReserveForTurn(EngineState& state, EngineSession& session, int64_t bytes) {

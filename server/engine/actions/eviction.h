@@ -13,7 +13,8 @@ namespace concertina {
 // stay). REQUIRES: no task is running on it.
 int64_t EvictCache(EngineState& state, EngineSession& session, std::string_view why);
 
-// Bytes the pool could get back by evicting every session that may be evicted, except one.
+// Bytes the pool could get back by evicting every session that may be evicted, except one. Too
+// many where forks of those share pages with others.
 int64_t EvictableBytes(const EngineState& state, const EngineSession* except);
 
 // Sets the session's reservation to `bytes`. Evicts others for it, least recently used first, but

@@ -96,12 +96,8 @@ absl::StatusOr<EngineSession*> ForkSession(EngineState& state, const std::string
   auto parent = FindIdleSession(state, id);
   if (!parent.ok()) return parent.status();
   if (absl::Status status = MayOpen(state, copy_id); !status.ok()) return Refused(state, status);
-  auto fresh = MakeSession(state, {.policy = (*parent)->policy,
-                                   .policy_options = (*parent)->policy_options,
-                                   .on_context_end = (*parent)->on_context_end,
-                                   .entry_type = (*parent)->entry_type,
-                                   .budget = (*parent)->budget});
-  if (!fresh.ok()) return fresh.status();
+  auto cache = (*parent)->cache->Fork();
+  if (!cache.ok()) return cache.status();
   auto copy = std::make_unique<EngineSession>(EngineSession{
       .id = copy_id,
       .policy = (*parent)->policy,
@@ -109,12 +105,12 @@ absl::StatusOr<EngineSession*> ForkSession(EngineState& state, const std::string
       .on_context_end = (*parent)->on_context_end,
       .entry_type = (*parent)->entry_type,
       .system_prompt = (*parent)->system_prompt,
-      .cache = std::move((*fresh)->cache),
+      .cache = *std::move(cache),
       .budget = (*parent)->budget,
       .transcript = (*parent)->transcript,
       .unfed = (*parent)->unfed,
       .adapter = (*parent)->adapter,
-      .needs_rebuild = !(*parent)->transcript.empty(),
+      .needs_rebuild = (*parent)->needs_rebuild,
       .turns = (*parent)->turns,
       .created = state.clock->WallNow(),
       .last_used = state.clock->WallNow(),
