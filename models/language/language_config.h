@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "absl/status/status.h"
@@ -25,6 +26,10 @@ struct LanguageConfig {
 
   int64_t q_width() const { return int64_t{heads} * head_dim; }
   int64_t kv_width() const { return int64_t{kv_heads} * head_dim; }
+  // 1 / sqrt(head_dim), as Hugging Face's LlamaAttention has it.
+  float attention_scale() const {
+    return static_cast<float>(1.0 / std::sqrt(double{1} * head_dim));
+  }
 };
 
 // From a `config.json` of a Llama model, or the `text_config` of a LLaVA one. Absent fields take

@@ -81,7 +81,7 @@ void DecodeBatch::Attend(int32_t layer, std::span<DecodeRow> rows) {
       }
     }
     if (!items_.empty()) {
-      DecodeAttention(items_, layout, scale_, buffers_.workspace);
+      DecodeAttention(items_, layout, language_.config().attention_scale(), buffers_.workspace);
     }
   }
 }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -30,9 +29,7 @@ struct DecodeRow {
 class DecodeBatch {
  public:
   DecodeBatch(const LanguageModel& language, StepBuffers& buffers)
-      : language_(language),
-        buffers_(buffers),
-        scale_(static_cast<float>(1.0 / std::sqrt(double{1} * language.config().head_dim))) {}
+      : language_(language), buffers_(buffers) {}
 
   void Run(std::span<DecodeRow> rows);
 
@@ -44,7 +41,6 @@ class DecodeBatch {
 
   const LanguageModel& language_;
   StepBuffers& buffers_;
-  const float scale_;  // 1 / sqrt(head_dim)
   std::vector<int32_t> ids_;
   std::vector<DecodeItem> items_;
 };

@@ -2,22 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
 #include "models/kernels/prefill_attention.h"
 
 namespace concertina {
-namespace {
-
-// 1 / sqrt(head_dim), as Hugging Face's LlamaAttention has it.
-float AttentionScale(int32_t head_dim) {
-  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
-}
-
-}  // namespace
-
 PrefillJob::PrefillJob(const LanguageModel& language, SessionCache& cache,
                        std::vector<float> embeddings, Options options, StepBuffers& buffers)
     : language_(language),
@@ -90,7 +80,7 @@ void PrefillJob::Attend(int32_t rows) {
   args.heads = heads_;
   args.kv_heads = kv_heads_;
   args.head_dim = head_dim_;
-  args.scale = AttentionScale(head_dim_);
+  args.scale = language_.config().attention_scale();
   args.q = buffers_.q.data();
   args.q_stride = width;
   args.k = prompt_.k;
