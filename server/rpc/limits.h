@@ -13,7 +13,12 @@ struct RpcLimits {
   int64_t large_message_bytes = 8 << 20;   // OpenSession (history replay), Generate
   int64_t small_message_bytes = 64 << 10;  // every other method
   int64_t upload_chunk_bytes = 60 << 10;
+  // Fields and repeated values of one message, at all depths: each becomes an object many times its
+  // size on the wire.
+  int32_t max_message_items = 65'536;
+  int32_t max_message_depth = 16;
   int32_t max_calls = 1024;  // in flight, all methods; HTTP/2's own limit does not bound handlers
+  int32_t max_calls_per_connection = 128;
   int32_t max_uploads = 32;  // in flight; each may hold images.max_bytes
   int32_t max_decoders = 4;  // pictures decoded at the same time
   int32_t max_parts = 256;   // of one message
