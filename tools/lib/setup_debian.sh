@@ -5,11 +5,14 @@ wanted_packages() {
   grep -vE '^[[:space:]]*(#|$)' "$ROOT/tools/debian-packages.txt"
 }
 
-# Prints those that are not installed.
+# Prints those that are not installed. Of "a | b" either will do; a is named if neither is there.
 missing_packages() {
-  comm -23 <(wanted_packages | sort) \
-    <(dpkg-query -W -f '${Status}\t${Package}\n' 2>/dev/null |
-      sed -n 's/^install ok installed\t//p' | sort -u)
+  local installed wanted
+  installed=$(dpkg-query -W -f '${Status}\t${Package}\n' 2>/dev/null |
+    sed -n 's/^install ok installed\t//p')
+  while IFS= read -r wanted; do
+    grep -qxF "$(tr -d ' ' <<<"$wanted" | tr '|' '\n')" <<<"$installed" || printf '%s\n' "${wanted%% *}"
+  done < <(wanted_packages)
 }
 
 install_packages() {
