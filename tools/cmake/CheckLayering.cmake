@@ -1,4 +1,4 @@
-# cache, models and the engine neither link nor include gRPC or Protobuf: they must run under TSan with
+# cache, models, the engine and its pictures neither link nor include gRPC or Protobuf: they must run under TSan with
 # an empty suppression list, on GPU machines without gRPC, and inside benchmarks. Checked at configure time.
 set(core_targets)
 get_property(all_dirs DIRECTORY ${CMAKE_SOURCE_DIR} PROPERTY SUBDIRECTORIES)
@@ -22,7 +22,7 @@ function(concertina_refuse_grpc target root seen)
   foreach(lib ${links} ${interface_links})
     if(lib MATCHES "gRPC::|protobuf::|^concertina_(proto|rpc|client|metrics)$|prometheus-cpp")
       message(FATAL_ERROR "layering: ${root} reaches ${lib} (through ${target}); "
-        "cache, models and engine must not link gRPC, Protobuf or Prometheus")
+        "cache, models, engine and images must not link gRPC, Protobuf or Prometheus")
     endif()
     if(TARGET ${lib} AND lib MATCHES "^concertina" AND NOT lib IN_LIST seen)
       list(APPEND seen ${lib})
@@ -31,7 +31,7 @@ function(concertina_refuse_grpc target root seen)
   endforeach()
 endfunction()
 
-foreach(layer cache models server/engine)
+foreach(layer cache models server/engine server/images)
   if(IS_DIRECTORY ${CMAKE_SOURCE_DIR}/${layer})
     concertina_collect_targets(${CMAKE_SOURCE_DIR}/${layer} targets)
     foreach(target ${targets})

@@ -14,6 +14,8 @@ add_library(concertina_options INTERFACE)
 target_compile_options(concertina_options INTERFACE
   -Wall -Wextra -Wconversion -Wshadow -Werror -Wno-sign-conversion -Wno-missing-field-initializers)
 if(CONCERTINA_SANITIZE)
+  # Reports need function names and lines, nothing more; the rest doubles the size of what is linked.
+  set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1")
   target_compile_options(concertina_options INTERFACE
     -fsanitize=${CONCERTINA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(concertina_options INTERFACE -fsanitize=${CONCERTINA_SANITIZE})

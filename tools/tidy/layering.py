@@ -5,9 +5,10 @@ LAYERS = (
     ("cache/", ("cache/",)),
     ("models/", ("cache/", "models/")),
     ("server/engine/", ("cache/", "models/", "server/engine/")),
+    ("server/images/", ("cache/", "models/", "server/engine/", "server/images/")),
     ("server/metrics/", ("cache/", "models/", "server/engine/", "server/metrics/")),
-    ("server/rpc/", ("cache/", "models/", "server/engine/", "server/metrics/", "server/rpc/",
-                     "concertina/")),
+    ("server/rpc/", ("cache/", "models/", "server/engine/", "server/images/", "server/metrics/",
+                     "server/rpc/", "concertina/")),
     ("server/", ("cache/", "models/", "server/", "concertina/")),
     ("client/", ("client/", "concertina/")),
 )

@@ -1,4 +1,4 @@
-#include "server/rpc/images/image_store.h"
+#include "server/images/image_store.h"
 
 #include <utility>
 
