@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 
+import server
+
 SERVER = "server/app/concertina-server"
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 # Programs of ours, as documents name them.
@@ -17,8 +19,7 @@ def lines(body):
 
 
 def starts_server(body):
-    return any(SERVER in line and not re.search(r"--(help|version|print-config)\b", line)
-               for line in lines(body))
+    return any(SERVER in line and not set(line.split()) & set(server.ENDING) for line in lines(body))
 
 
 def program_and_subcommand(line):

@@ -5,7 +5,7 @@ Each block runs under `bash -euo pipefail` in the root of the repository and mus
 - build/ being a folder of the test with links to what was built;
 - concertina-server starting in the background, until the next one or the end of the document; where a
   document starts none, one with the bundled model serves it;
-- ports of our own in place of 50051 and 9464.
+- ports of our own in place of 50051, 50052 and 9464.
 Of commands that are not run (check_docs.py lists why), those of ours must exist and know their flags.
 
 usage: run_commands.py ROOT BUILD [DOCUMENT...]
@@ -40,10 +40,10 @@ def prepare(root, build):
 
 
 def environment(root, work, server):
-    """Ours, with the tests' Python first and the client's usual address being the server's."""
+    """Ours, with the tests' Python first and the client's usual addresses being the server's."""
     path = os.path.join(root, ".venv", "bin") + os.pathsep + os.environ["PATH"]
     return {**os.environ, "PATH": path, "TMPDIR": work, "CONCERTINA_TARGET": server.target,
-            "PYTHONDONTWRITEBYTECODE": "1"}
+            "CONCERTINA_ADMIN_TARGET": server.admin, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def translate(body, work, server):

@@ -9,12 +9,15 @@ import time
 START_LIMIT_S = 60
 STOP_LIMIT_S = 15
 
+# With one of these it says something and ends.
+ENDING = ("-h", "--help", "--version", "--print-config", "--print-memory")
+
 # Stands where the documents expect concertina-server: asks the test for a server and returns when it
 # is ready, with the status of one that did not start.
 STAND_IN = """#!/usr/bin/env python3
 import json, os, sys, time
 real, work = {real!r}, {work!r}
-if any(word in ("-h", "--help", "--version", "--print-config") for word in sys.argv[1:]):
+if any(word in {ending!r} for word in sys.argv[1:]):
     os.execv(real, [real, *sys.argv[1:]])
 with open(work + "/wanted.new", "w") as file:
     json.dump(sys.argv[1:], file)
@@ -41,10 +44,12 @@ class Server:
         self._work, self._program, self._root = work, program, root
         self._process, self._arguments = None, None
         self._faults = []
-        self.ports = {50051: free_port(), 9464: free_port()}
-        self.target = f"127.0.0.1:{self.ports[50051]}"
+        # Of gRPC, AdminService and /metrics.
+        self.ports = {usual: free_port() for usual in (50051, 50052, 9464)}
+        self.target, self.admin, self.metrics = (
+            f"127.0.0.1:{port}" for port in self.ports.values())
         with open(stand_in, "w", encoding="utf-8") as file:
-            file.write(STAND_IN.format(real=program, work=work))
+            file.write(STAND_IN.format(real=program, work=work, ending=ENDING))
         os.chmod(stand_in, 0o755)
 
     def begin_document(self):
@@ -90,7 +95,8 @@ class Server:
     def _start(self, arguments):
         port_file = os.path.join(self._work, "port")
         environment = {**os.environ, "CONCERTINA_LISTEN": self.target,
-                       "CONCERTINA_METRICS_LISTEN": f"127.0.0.1:{self.ports[9464]}",
+                       "CONCERTINA_ADMIN_LISTEN": self.admin,
+                       "CONCERTINA_METRICS_LISTEN": self.metrics,
                        "CONCERTINA_PORT_FILE": port_file}
         with open(os.path.join(self._work, "server.log"), "w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
