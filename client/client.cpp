@@ -7,21 +7,16 @@
 #include "client/errors.h"
 #include "client/session_state.h"
 #include "client/uuid.h"
-#include "grpcpp/create_channel.h"
 
 namespace concertina::client {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using Stub = v1::InferenceService::Stub;
 
 constexpr size_t kChunkBytes = 60 << 10;  // the largest the service takes
 constexpr std::chrono::milliseconds kFirstPause{100};
 constexpr std::chrono::milliseconds kLongestPause{1'000};
-
-bool IsLoopback(const std::string& target) {
-  return target.starts_with("127.") || target.starts_with("localhost") ||
-         target.starts_with("[::1]");
-}
 
 v1::OpenSessionRequest MakeRequest(const std::string& id, const OpenOptions& options) {
   v1::OpenSessionRequest request;
@@ -40,11 +35,9 @@ absl::Status OpenWithRetries(Connection& connection, const v1::OpenSessionReques
   const auto give_up = Clock::now() + std::min(retry_for, connection.options.open_timeout);
   auto pause = kFirstPause;
   for (int attempt = 0;; ++attempt) {
-    grpc::ClientContext context;
-    SetTimeout(context, connection.options.open_timeout);
-    SetSession(context, request.session_id());
-    v1::OpenSessionResponse response;
-    const auto status = FromGrpc(connection.stub->OpenSession(&context, request, &response));
+    const absl::Status status = Call(*connection.stub, &Stub::OpenSession, request,
+                                     connection.options.open_timeout, request.session_id())
+                                    .status();
     if (attempt > 0 && status.code() == absl::StatusCode::kAlreadyExists) return absl::OkStatus();
     if (status.code() != absl::StatusCode::kUnavailable) return status;
     const auto wait = DetailsOf(status).retry_after.value_or(pause);
@@ -60,16 +53,9 @@ Client::Client(std::shared_ptr<Connection> connection) : connection_(std::move(c
 Client::~Client() = default;
 
 std::unique_ptr<Client> Client::Connect(const std::string& target, const ClientOptions& options) {
-  grpc::ChannelArguments arguments;
-  // A connection of our own: others' failures must not make us wait.
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
-  if (IsLoopback(target)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   auto connection = std::make_shared<Connection>();
   connection->options = options;
-  connection->channel =
-      grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+  connection->channel = MakeChannel(target, options.retry);
   connection->stub = v1::InferenceService::NewStub(connection->channel);
   return std::unique_ptr<Client>(new Client(std::move(connection)));
 }
@@ -79,10 +65,26 @@ absl::StatusOr<Conversation> Client::Open(const OpenOptions& options) {
   if (!id.ok()) return id.status();
   const auto status = OpenWithRetries(*connection_, MakeRequest(*id, options), options.retry_for);
   if (!status.ok()) return status;
+  return Attach(*id);
+}
+
+Conversation Client::Attach(const std::string& id) {
   auto state = std::make_unique<Conversation::State>();
   state->connection = connection_;
-  state->id = *std::move(id);
+  state->id = id;
   return Conversation(std::move(state));
+}
+
+absl::StatusOr<v1::Session> Client::ForkSession(const std::string& id) {
+  auto new_id = MakeUuidV4();
+  if (!new_id.ok()) return new_id.status();
+  v1::ForkSessionRequest request;
+  request.set_session_id(id);
+  request.set_new_session_id(*std::move(new_id));
+  auto response =
+      Call(*connection_->stub, &Stub::ForkSession, request, connection_->options.call_timeout, id);
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_session());
 }
 
 absl::StatusOr<UploadedFile> Client::UploadImage(std::string_view bytes,
@@ -105,70 +107,50 @@ absl::StatusOr<UploadedFile> Client::UploadImage(std::string_view bytes,
 }
 
 absl::StatusOr<v1::ScoreResponse> Client::Score(const v1::ScoreRequest& request) {
-  grpc::ClientContext context;
-  SetTimeout(context, connection_->options.score_timeout);
-  v1::ScoreResponse response;
-  const auto status = connection_->stub->Score(&context, request, &response);
-  if (!status.ok()) return FromGrpc(status);
-  return response;
+  return Call(*connection_->stub, &Stub::Score, request, connection_->options.score_timeout);
 }
 
 absl::StatusOr<std::vector<v1::Session>> Client::ListSessions() {
   std::vector<v1::Session> sessions;
   v1::ListSessionsRequest request;
   while (true) {
-    grpc::ClientContext context;
-    SetTimeout(context, connection_->options.call_timeout);
-    v1::ListSessionsResponse page;
-    const auto status = connection_->stub->ListSessions(&context, request, &page);
-    if (!status.ok()) return FromGrpc(status);
-    for (auto& session : *page.mutable_sessions()) sessions.push_back(std::move(session));
-    if (page.next_page_token().empty()) return sessions;
-    if (page.next_page_token() == request.page_token()) {
+    auto page =
+        Call(*connection_->stub, &Stub::ListSessions, request, connection_->options.call_timeout);
+    if (!page.ok()) return page.status();
+    for (auto& session : *page->mutable_sessions()) sessions.push_back(std::move(session));
+    if (page->next_page_token().empty()) return sessions;
+    if (page->next_page_token() == request.page_token()) {
       return absl::InternalError("the server repeats a page of sessions");
     }
-    request.set_page_token(page.next_page_token());
+    request.set_page_token(page->next_page_token());
   }
 }
 
 absl::StatusOr<v1::Session> Client::GetSession(const std::string& id) {
-  grpc::ClientContext context;
-  SetTimeout(context, connection_->options.call_timeout);
   v1::GetSessionRequest request;
   request.set_session_id(id);
-  v1::GetSessionResponse response;
-  const auto status = connection_->stub->GetSession(&context, request, &response);
-  if (!status.ok()) return FromGrpc(status);
-  return std::move(*response.mutable_session());
+  auto response =
+      Call(*connection_->stub, &Stub::GetSession, request, connection_->options.call_timeout, id);
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_session());
 }
 
 absl::StatusOr<bool> Client::CloseSession(const std::string& id) {
-  grpc::ClientContext context;
-  SetTimeout(context, connection_->options.call_timeout);
   v1::CloseSessionRequest request;
   request.set_session_id(id);
-  v1::CloseSessionResponse response;
-  const auto status = connection_->stub->CloseSession(&context, request, &response);
-  if (!status.ok()) return FromGrpc(status);
-  return response.existed();
+  const auto response =
+      Call(*connection_->stub, &Stub::CloseSession, request, connection_->options.call_timeout, id);
+  if (!response.ok()) return response.status();
+  return response->existed();
 }
 
 absl::StatusOr<v1::TokenizeResponse> Client::Tokenize(const v1::TokenizeRequest& request) {
-  grpc::ClientContext context;
-  SetTimeout(context, connection_->options.call_timeout);
-  v1::TokenizeResponse response;
-  const auto status = connection_->stub->Tokenize(&context, request, &response);
-  if (!status.ok()) return FromGrpc(status);
-  return response;
+  return Call(*connection_->stub, &Stub::Tokenize, request, connection_->options.call_timeout);
 }
 
 absl::StatusOr<v1::GetModelResponse> Client::GetModel() {
-  grpc::ClientContext context;
-  SetTimeout(context, connection_->options.call_timeout);
-  v1::GetModelResponse response;
-  const auto status = connection_->stub->GetModel(&context, v1::GetModelRequest(), &response);
-  if (!status.ok()) return FromGrpc(status);
-  return response;
+  return Call(*connection_->stub, &Stub::GetModel, v1::GetModelRequest(),
+              connection_->options.call_timeout);
 }
 
 }  // namespace concertina::client

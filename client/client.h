@@ -11,15 +11,19 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/conversation.h"
+#include "client/retry.h"
 #include "concertina/v1/inference_service.pb.h"
 #include "concertina/v1/session.pb.h"
 
 namespace concertina::client {
 
+// Deadlines of calls, and what is repeated.
 struct ClientOptions {
   std::chrono::milliseconds call_timeout{30'000};    // every call but Open, Score and Ask
   std::chrono::milliseconds open_timeout{120'000};   // Open, its retries and a history's prefill
   std::chrono::milliseconds score_timeout{600'000};  // Score
+  std::optional<std::chrono::milliseconds> ask_timeout;  // Asks that name none; unset: no deadline
+  RetryOptions retry;                                    // off unless asked for
 };
 
 // What a new conversation is made with. Unset means the server's default.
@@ -29,7 +33,7 @@ struct OpenOptions {
   std::string system_prompt;
   std::vector<v1::Message> history;  // earlier messages to replay, ending with the assistant's
   // A server that is UNAVAILABLE (starting, draining) is tried again until then, within
-  // ClientOptions::open_timeout. Zero: not again. No other call is ever repeated on UNAVAILABLE.
+  // ClientOptions::open_timeout. Zero: not again. Other calls follow ClientOptions::retry.
   std::chrono::milliseconds retry_for{5'000};
 };
 
@@ -50,6 +54,13 @@ class Client {
 
   // Opens a conversation under a new UUIDv4.
   absl::StatusOr<Conversation> Open(const OpenOptions& options = {});
+
+  // A conversation that is open already, such as one of another process; asks nothing of the
+  // server. REQUIRES: nobody else talks in it at the same time.
+  Conversation Attach(const std::string& id);
+
+  // Opens a copy of a session under a new UUIDv4, and leaves it open: see Conversation::Fork.
+  absl::StatusOr<v1::Session> ForkSession(const std::string& id);
 
   // Sends a picture's encoded file in pieces; its SHA-256 can be used in UploadedImage. The session
   // it is meant for, if known, routes it to the same server.
@@ -74,6 +85,7 @@ class Client {
                            std::chrono::milliseconds wait = std::chrono::milliseconds(0));
 
  private:
+  friend class Conversation;  // makes one of its own connection
   explicit Client(std::shared_ptr<Connection> connection);
 
   std::shared_ptr<Connection> connection_;

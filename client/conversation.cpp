@@ -11,6 +11,7 @@ namespace concertina::client {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using Stub = v1::InferenceService::Stub;
 
 constexpr std::chrono::seconds kSettleTime{5};
 constexpr std::chrono::milliseconds kSettlePause{20};
@@ -33,6 +34,18 @@ v1::GenerateRequest MakeRequest(const std::string& id, const std::vector<v1::Inp
 
 bool IsTurnInFlight(const absl::Status& status) {
   return DetailsOf(status).reason == "TURN_IN_FLIGHT";
+}
+
+// Calls until the turn that was broken off, if any, has ended: the server notices within a step.
+template <typename Function>
+auto WhenSettled(bool may_be_settling, const Function& call) {
+  const auto give_up = Clock::now() + kSettleTime;
+  auto result = call();
+  while (may_be_settling && IsTurnInFlight(result.status()) && Clock::now() < give_up) {
+    std::this_thread::sleep_for(kSettlePause);
+    result = call();
+  }
+  return result;
 }
 
 // Adds one event to the answer; false if on_text wants no more.
@@ -66,13 +79,11 @@ Conversation& Conversation::operator=(Conversation&& other) noexcept {
 
 Conversation::~Conversation() {
   if (state_ == nullptr || state_->closed) return;
-  grpc::ClientContext context;
-  SetTimeout(context, std::min(kCloseInDestructor, state_->connection->options.call_timeout));
-  SetSession(context, state_->id);
   v1::CloseSessionRequest request;
   request.set_session_id(state_->id);
-  v1::CloseSessionResponse response;
-  static_cast<void>(state_->connection->stub->CloseSession(&context, request, &response));
+  const auto timeout = std::min(kCloseInDestructor, state_->connection->options.call_timeout);
+  static_cast<void>(
+      Call(*state_->connection->stub, &Stub::CloseSession, request, timeout, state_->id));
 }
 
 const std::string& Conversation::id() const { return state_->id; }
@@ -88,7 +99,9 @@ absl::StatusOr<Answer> Conversation::AskOnce(const v1::GenerateRequest& request,
                                              const AskOptions& options, const OnText& on_text) {
   grpc::ClientContext context;
   SetSession(context, state_->id);
-  if (options.timeout.has_value()) SetTimeout(context, *options.timeout);
+  const auto& timeout =
+      options.timeout.has_value() ? options.timeout : state_->connection->options.ask_timeout;
+  if (timeout.has_value()) SetTimeout(context, *timeout);
   const auto reader = state_->connection->stub->Generate(&context, request);
   {
     const std::lock_guard lock(state_->mutex);
@@ -152,44 +165,49 @@ absl::StatusOr<Answer> Conversation::Ask(const std::vector<v1::InputPart>& parts
   }
 }
 
+absl::StatusOr<v1::Session> Conversation::Update(const v1::UpdateSessionRequest& request) {
+  Connection& connection = *state_->connection;
+  auto response = Call(*connection.stub, &Stub::UpdateSession, request,
+                       connection.options.call_timeout, state_->id);
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_session());
+}
+
 absl::StatusOr<v1::Session> Conversation::SetBudget(const v1::Budget& budget) {
-  grpc::ClientContext context;
-  SetTimeout(context, state_->connection->options.call_timeout);
-  SetSession(context, state_->id);
   v1::UpdateSessionRequest request;
   request.set_session_id(state_->id);
   *request.mutable_budget() = budget;
   request.mutable_update_mask()->add_paths("budget");
-  v1::UpdateSessionResponse response;
-  const auto status = state_->connection->stub->UpdateSession(&context, request, &response);
-  if (!status.ok()) return FromGrpc(status);
-  return std::move(*response.mutable_session());
+  return Update(request);
+}
+
+absl::StatusOr<v1::Session> Conversation::Truncate(int32_t turn) {
+  v1::UpdateSessionRequest request;
+  request.set_session_id(state_->id);
+  request.set_truncate_turn(turn);
+  request.mutable_update_mask()->add_paths("truncate_turn");
+  return WhenSettled(state_->may_be_settling, [&] { return Update(request); });
+}
+
+absl::StatusOr<Conversation> Conversation::Fork() {
+  Client client(state_->connection);
+  const auto session =
+      WhenSettled(state_->may_be_settling, [&] { return client.ForkSession(state_->id); });
+  if (!session.ok()) return session.status();
+  return client.Attach(session->session_id());
 }
 
 absl::StatusOr<v1::Session> Conversation::Info() {
-  grpc::ClientContext context;
-  SetTimeout(context, state_->connection->options.call_timeout);
-  SetSession(context, state_->id);
-  v1::GetSessionRequest request;
-  request.set_session_id(state_->id);
-  v1::GetSessionResponse response;
-  const auto status = state_->connection->stub->GetSession(&context, request, &response);
-  if (!status.ok()) return FromGrpc(status);
-  return std::move(*response.mutable_session());
+  return Client(state_->connection).GetSession(state_->id);
 }
 
 absl::StatusOr<bool> Conversation::Close() {
   if (state_->closed) return false;
-  grpc::ClientContext context;
-  SetTimeout(context, state_->connection->options.call_timeout);
-  SetSession(context, state_->id);
-  v1::CloseSessionRequest request;
-  request.set_session_id(state_->id);
-  v1::CloseSessionResponse response;
-  const auto status = state_->connection->stub->CloseSession(&context, request, &response);
-  if (!status.ok()) return FromGrpc(status);
-  state_->closed = true;
-  return response.existed();
+  const auto existed = Client(state_->connection).CloseSession(state_->id);
+  if (existed.ok()) state_->closed = true;
+  return existed;
 }
+
+void Conversation::Release() { state_->closed = true; }
 
 }  // namespace concertina::client

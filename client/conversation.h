@@ -26,7 +26,7 @@ struct AskOptions {
   bool logprobs = false;
   bool ignore_eos = false;
   std::optional<int32_t> expected_turn;              // finished turns the session should have
-  std::optional<std::chrono::milliseconds> timeout;  // none: no deadline
+  std::optional<std::chrono::milliseconds> timeout;  // none: ClientOptions::ask_timeout
   std::function<void(const v1::GenerateResponse&)> on_event;  // sees every event first
 };
 
@@ -41,7 +41,8 @@ struct Answer {
   bool stopped = false;     // by on_text or Cancel
 };
 
-// One session of a server, with a KV cache of its own. Made by Client::Open, which it may outlive.
+// One session of a server, with a KV cache of its own. Made by Client::Open or Attach, or by Fork;
+// it may outlive the Client.
 // Movable. Cancel is thread-safe; everything else is for one thread at a time. Calls fail with the
 // server's status; DetailsOf (client/errors.h) tells reason, field and retry delay.
 class Conversation {
@@ -51,7 +52,7 @@ class Conversation {
 
   Conversation(Conversation&&) noexcept;
   Conversation& operator=(Conversation&&) noexcept;
-  // Closes the session unless Close was called; errors are dropped.
+  // Closes the session unless Close or Release was called; errors are dropped.
   ~Conversation();
 
   // UUIDv4, also sent as metadata "x-session-id" with every call, for routing.
@@ -69,6 +70,14 @@ class Conversation {
   // A new budget for the live session; returns its state.
   absl::StatusOr<v1::Session> SetBudget(const v1::Budget& budget);
 
+  // The conversation goes back to the end of its turn `turn`, 0 to the turns it has: what was said
+  // later is forgotten. Returns the session's state. ABORTED (TURN_IN_FLIGHT) while a turn runs.
+  absl::StatusOr<v1::Session> Truncate(int32_t turn);
+
+  // A copy of the conversation under an id of its own, which shares cache pages with this one until
+  // either changes. ABORTED (TURN_IN_FLIGHT) while a turn runs.
+  absl::StatusOr<Conversation> Fork();
+
   // State of the session and its cache.
   absl::StatusOr<v1::Session> Info();
 
@@ -76,12 +85,16 @@ class Conversation {
   // call returns false without asking the server.
   absl::StatusOr<bool> Close();
 
+  // Leaves the session open on the server: the destructor and Close do nothing from now on.
+  void Release();
+
  private:
   friend class Client;
   struct State;
   explicit Conversation(std::unique_ptr<State> state);
   absl::StatusOr<Answer> AskOnce(const v1::GenerateRequest& request, const AskOptions& options,
                                  const OnText& on_text);
+  absl::StatusOr<v1::Session> Update(const v1::UpdateSessionRequest& request);
 
   std::unique_ptr<State> state_;
 };

@@ -16,6 +16,7 @@ struct AskFlags {
   ConversationFlags conversation;
   std::vector<std::string> images;
   std::string question;
+  bool keep = false;
 };
 
 int Run(const Invocation& invocation, const AskFlags& flags) {
@@ -31,10 +32,11 @@ int Run(const Invocation& invocation, const AskFlags& flags) {
   parts.push_back(client::Text(flags.question));
   Interrupts interrupts;
   const auto server = invocation.Connect();
-  auto conversation = server->Open(flags.conversation.Open());
+  auto conversation = flags.conversation.Begin(*server);
   if (!conversation.ok()) return Fail(invocation, conversation.status());
   const auto answer =
       RunTurn(*conversation, parts, flags.conversation.ask, !invocation.json, interrupts);
+  if (flags.keep || !flags.conversation.session_id.empty()) conversation->Release();
   const auto closed = conversation->Close();
   if (!answer.ok()) return Fail(invocation, answer.status());
   if (invocation.json) {
@@ -42,6 +44,7 @@ int Run(const Invocation& invocation, const AskFlags& flags) {
     out["session_id"] = conversation->id();
     PrintJson(out);
   }
+  if (flags.keep && !invocation.json) PrintDim("session " + conversation->id());
   if (answer->stopped) return kExitInterrupted;
   return closed.ok() ? kExitOk : Fail(invocation, closed.status());
 }
@@ -49,9 +52,15 @@ int Run(const Invocation& invocation, const AskFlags& flags) {
 }  // namespace
 
 void AddAsk(CLI::App& app, Invocation& invocation) {
-  auto* command = app.add_subcommand("ask", "Asks one question in a session of its own");
+  auto* command = app.add_subcommand("ask", "Asks one question, in a session of its own");
   const auto flags = std::make_shared<AskFlags>();
   flags->conversation.AddTo(*command);
+  flags->conversation.AddSessionTo(*command);
+  command->add_flag("--keep", flags->keep, "Leave the session open and print its id");
+  command
+      ->add_option("--expected-turn", flags->conversation.ask.expected_turn,
+                   "Refuse if the session does not have so many finished turns")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--image", flags->images, "A picture, before the question (repeatable)")
       ->allow_extra_args(false);
   command->add_option("question", flags->question, "The question")->required();

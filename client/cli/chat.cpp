@@ -22,6 +22,9 @@ constexpr char kHelp[] =
     "/image PATH    add a picture to the next message\n"
     "/budget B      change the cache budget: 0.2 (of the tokens), 256t or 64MiB\n"
     "/stats         the session and its cache\n"
+    "/undo          forget the last turn\n"
+    "/fork          go on in a copy of this conversation\n"
+    "/back          end the copy and return to the original\n"
     "/clear         end this session and begin a new one\n"
     "/help          this text\n"
     "/quit          leave (also Ctrl-D, or Ctrl-C at the prompt)\n"
@@ -48,6 +51,11 @@ class Chat {
   absl::Status AddImage(const std::string& path);
   absl::Status SetBudget(const std::string& text);
   absl::Status PrintStats();
+  absl::Status Undo();
+  absl::Status Fork();
+  absl::Status Back();
+  // Ends every session but one that was there before; returns the exit code.
+  int Leave(int exit_code);
   absl::Status Say(const std::string& line, Interrupts& interrupts);
   // One line: a command or a message. Sets done_ for /quit.
   absl::Status Handle(const std::string& line, Interrupts& interrupts);
@@ -56,9 +64,11 @@ class Chat {
   const Invocation& invocation_;
   const ChatFlags& flags_;
   std::unique_ptr<client::Client> server_;
-  std::optional<client::Conversation> conversation_;
-  std::vector<v1::InputPart> pending_;  // pictures of the next message
-  bool stopped_ = false;                // the last answer, by a signal
+  client::Conversation& conversation() { return conversations_.back(); }
+  std::vector<client::Conversation> conversations_;  // each a copy of the one before it
+  bool attached_ = false;                            // the first was there before
+  std::vector<v1::InputPart> pending_;               // pictures of the next message
+  bool stopped_ = false;                             // the last answer, by a signal
   bool done_ = false;
 };
 
@@ -69,16 +79,17 @@ void Chat::Note(const std::string& text) const {
 absl::Status Chat::Open() {
   auto conversation = server_->Open(flags_.conversation.Open());
   if (!conversation.ok()) return conversation.status();
-  conversation_.emplace(*std::move(conversation));
+  conversations_.push_back(*std::move(conversation));
   pending_.clear();
   return absl::OkStatus();
 }
 
 absl::Status Chat::Clear() {
   // A session the server has lost is as good as closed.
-  const auto closed = conversation_->Close();
+  const auto closed = conversation().Close();
   if (!closed.ok()) return closed.status();
-  conversation_.reset();
+  conversations_.pop_back();
+  attached_ = attached_ && !conversations_.empty();
   if (auto status = Open(); !status.ok()) {
     done_ = true;
     return status;
@@ -91,7 +102,7 @@ absl::Status Chat::AddImage(const std::string& path) {
   if (path.empty()) return absl::InvalidArgumentError("/image needs a path");
   const auto bytes = ReadFile(path, kMaxImageBytes);
   if (!bytes.ok()) return bytes.status();
-  const auto file = server_->UploadImage(*bytes, conversation_->id());
+  const auto file = server_->UploadImage(*bytes, conversation().id());
   if (!file.ok()) return file.status();
   pending_.push_back(client::UploadedImage(file->sha256()));
   Note(absl::StrCat(path, ": ", file->width(), " x ", file->height(),
@@ -102,7 +113,7 @@ absl::Status Chat::AddImage(const std::string& path) {
 absl::Status Chat::SetBudget(const std::string& text) {
   const auto budget = client::ParseBudget(text);
   if (!budget.ok()) return budget.status();
-  const auto session = conversation_->SetBudget(*budget);
+  const auto session = conversation().SetBudget(*budget);
   if (!session.ok()) return session.status();
   Note(absl::StrCat("budget ", client::FormatBudget(session->cache().budget()), ": ",
                     FormatCount(session->cache().budget_entries()), " entries"));
@@ -110,7 +121,7 @@ absl::Status Chat::SetBudget(const std::string& text) {
 }
 
 absl::Status Chat::PrintStats() {
-  const auto session = conversation_->Info();
+  const auto session = conversation().Info();
   if (!session.ok()) return session.status();
   if (invocation_.json) {
     PrintJson(ToJson(*session));
@@ -121,11 +132,47 @@ absl::Status Chat::PrintStats() {
   return absl::OkStatus();
 }
 
+absl::Status Chat::Undo() {
+  const auto before = conversation().Info();
+  if (!before.ok()) return before.status();
+  if (before->turns() == 0) return absl::FailedPreconditionError("there is no turn to forget");
+  const auto after = conversation().Truncate(before->turns() - 1);
+  if (!after.ok()) return after.status();
+  Note(absl::StrCat("turns: ", after->turns()));
+  return absl::OkStatus();
+}
+
+absl::Status Chat::Fork() {
+  auto copy = conversation().Fork();
+  if (!copy.ok()) return copy.status();
+  conversations_.push_back(*std::move(copy));
+  Note(absl::StrCat("session ", conversation().id(), ", a copy; /back returns"));
+  return absl::OkStatus();
+}
+
+absl::Status Chat::Back() {
+  if (conversations_.size() < 2) return absl::FailedPreconditionError("this is not a copy");
+  const auto closed = conversation().Close();
+  if (!closed.ok()) return closed.status();
+  conversations_.pop_back();
+  Note(absl::StrCat("session ", conversation().id()));
+  return absl::OkStatus();
+}
+
+int Chat::Leave(int exit_code) {
+  if (attached_) conversations_.front().Release();
+  for (auto& conversation : conversations_) {
+    const auto closed = conversation.Close();
+    if (!closed.ok() && exit_code == kExitOk) exit_code = Fail(invocation_, closed.status());
+  }
+  return exit_code;
+}
+
 absl::Status Chat::Say(const std::string& line, Interrupts& interrupts) {
   std::vector<v1::InputPart> parts = pending_;
   parts.push_back(client::Text(line));
   const auto answer =
-      RunTurn(*conversation_, parts, flags_.conversation.ask, !invocation_.json, interrupts);
+      RunTurn(conversation(), parts, flags_.conversation.ask, !invocation_.json, interrupts);
   stopped_ = answer.ok() && answer->stopped;
   if (!answer.ok()) return answer.status();
   pending_.clear();
@@ -145,6 +192,9 @@ absl::Status Chat::Handle(const std::string& line, Interrupts& interrupts) {
   if (command == "/image") return AddImage(argument);
   if (command == "/budget") return SetBudget(argument);
   if (command == "/stats") return PrintStats();
+  if (command == "/undo") return Undo();
+  if (command == "/fork") return Fork();
+  if (command == "/back") return Back();
   if (command == "/clear") return Clear();
   if (command == "/help") {
     std::fputs(kHelp, invocation_.json ? stderr : stdout);
@@ -159,12 +209,15 @@ absl::Status Chat::Handle(const std::string& line, Interrupts& interrupts) {
 }
 
 int Chat::Run(Interrupts& interrupts) {
-  if (auto status = Open(); !status.ok()) return Fail(invocation_, status);
+  auto first = flags_.conversation.Begin(*server_);
+  if (!first.ok()) return Fail(invocation_, first.status());
+  attached_ = !flags_.conversation.session_id.empty();
+  conversations_.push_back(*std::move(first));
   int exit_code = kExitOk;
   bool interrupted = false;
   const auto lines = MakeLineReader(interrupts);
   if (lines->interactive()) {
-    Note(absl::StrCat("session ", conversation_->id(), "; /help lists the commands"));
+    Note(absl::StrCat("session ", conversation().id(), "; /help lists the commands"));
   }
   for (const std::string& path : flags_.images) {
     if (auto status = AddImage(path); !status.ok()) exit_code = Fail(invocation_, status);
@@ -187,11 +240,7 @@ int Chat::Run(Interrupts& interrupts) {
       if (client::DetailsOf(status).reason == "SESSION_NOT_FOUND") Note("/clear begins a new one");
     }
   }
-  if (conversation_.has_value()) {
-    if (const auto closed = conversation_->Close(); !closed.ok() && exit_code == kExitOk) {
-      exit_code = Fail(invocation_, closed.status());
-    }
-  }
+  exit_code = Leave(exit_code);
   interrupted = interrupted || interrupts.leaving();
   // For a person Ctrl-C is a way out like any other.
   return interrupted && !lines->interactive() ? kExitInterrupted : exit_code;
@@ -203,6 +252,7 @@ void AddChat(CLI::App& app, Invocation& invocation) {
   auto* command = app.add_subcommand("chat", "Holds a conversation; /help lists its commands");
   const auto flags = std::make_shared<ChatFlags>();
   flags->conversation.AddTo(*command);
+  flags->conversation.AddSessionTo(*command);
   command->add_option("--image", flags->images, "A picture for the first message (repeatable)")
       ->allow_extra_args(false);
   command->callback([&invocation, flags] {

@@ -63,7 +63,8 @@ json ToJson(const v1::CacheState& cache) {
           {"live_entries", cache.live_entries()},
           {"tokens_seen", cache.tokens_seen()},
           {"full_bytes", cache.full_bytes()},
-          {"next_position", cache.next_position()}};
+          {"next_position", cache.next_position()},
+          {"shared_bytes", cache.shared_bytes()}};
 }
 
 json ToJson(const v1::CachePolicy& policy) {
@@ -79,13 +80,18 @@ json ToJson(const v1::CachePolicy& policy) {
 }
 
 json ToJson(const v1::Session& session) {
-  return {{"session_id", session.session_id()},
-          {"state", Plain(v1::SessionState_Name(session.state()), sizeof("SESSION_STATE_") - 1)},
-          {"turns", session.turns()},
-          {"policy", ToJson(session.policy())},
-          {"cache", ToJson(session.cache())},
-          {"create_time", Seconds(session.create_time())},
-          {"last_used_time", Seconds(session.last_used_time())}};
+  json out = {
+      {"session_id", session.session_id()},
+      {"state", Plain(v1::SessionState_Name(session.state()), sizeof("SESSION_STATE_") - 1)},
+      {"turns", session.turns()},
+      {"policy", ToJson(session.policy())},
+      {"cache", ToJson(session.cache())},
+      {"create_time", Seconds(session.create_time())},
+      {"last_used_time", Seconds(session.last_used_time())},
+      {"evicted", session.evicted()},
+      {"transcript_bytes", session.transcript_bytes()}};
+  if (session.has_expire_time()) out["expire_time"] = Seconds(session.expire_time());
+  return out;
 }
 
 json ToJson(const v1::Folded& folded) {
@@ -114,6 +120,27 @@ json ToJson(const v1::GetModelResponse& model) {
           {"default_budget", client::FormatBudget(model.default_budget())},
           {"default_entry_type", Name(model.default_entry_type())},
           {"policies", std::vector<std::string>(model.policies().begin(), model.policies().end())}};
+}
+
+json ToJson(const v1::GetLoadResponse& load) {
+  return {{"requests_running", load.requests_running()},
+          {"max_running", load.max_running()},
+          {"requests_waiting", load.requests_waiting()},
+          {"max_waiting", load.max_waiting()},
+          {"sessions_active", load.sessions_active()},
+          {"sessions_busy", load.sessions_busy()},
+          {"sessions_evicted", load.sessions_evicted()},
+          {"max_sessions", load.max_sessions()},
+          {"pool_used_bytes", load.pool_used_bytes()},
+          {"pool_reserved_bytes", load.pool_reserved_bytes()},
+          {"pool_capacity_bytes", load.pool_capacity_bytes()},
+          {"transcript_bytes", load.transcript_bytes()},
+          {"workspace_bytes", load.workspace_bytes()},
+          {"weights_bytes", load.weights_bytes()},
+          {"image_cache_bytes", load.image_cache_bytes()},
+          {"resident_bytes", load.resident_bytes()},
+          {"draining", load.draining()},
+          {"calls_in_flight", load.calls_in_flight()}};
 }
 
 json ToJson(const client::Answer& answer) {

@@ -2,6 +2,7 @@
 
 #include "absl/status/status.h"
 #include "client/conversation.h"
+#include "concertina/v1/admin_service.pb.h"
 #include "concertina/v1/inference_service.pb.h"
 #include "nlohmann/json.hpp"
 
@@ -15,6 +16,7 @@ nlohmann::json ToJson(const v1::CachePolicy& policy);
 nlohmann::json ToJson(const v1::Session& session);
 nlohmann::json ToJson(const v1::Folded& folded);  // sums over the layers
 nlohmann::json ToJson(const v1::GetModelResponse& model);
+nlohmann::json ToJson(const v1::GetLoadResponse& load);
 nlohmann::json ToJson(const client::Answer& answer);
 
 // One line on stdout. Bytes that are not UTF-8 are replaced.

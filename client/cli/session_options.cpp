@@ -67,6 +67,20 @@ void ConversationFlags::AddTo(CLI::App& command) {
       ->allow_extra_args(false);
 }
 
+void ConversationFlags::AddSessionTo(CLI::App& command) {
+  CLI::Option* session = command.add_option(
+      "--session", session_id, "Talk in this open session, and leave it open at the end");
+  for (const char* name :
+       {"--policy", "--budget", "--entry-type", "--pure-sink", "--merge", "--system"}) {
+    session->excludes(command.get_option(name));
+  }
+}
+
+absl::StatusOr<client::Conversation> ConversationFlags::Begin(client::Client& server) const {
+  if (!session_id.empty()) return server.Attach(session_id);
+  return server.Open(Open());
+}
+
 client::OpenOptions ConversationFlags::Open() const {
   client::OpenOptions options;
   options.system_prompt = system_prompt;

@@ -29,11 +29,16 @@ struct CacheFlags {
 // --temperature --top-p --seed --stop.
 struct ConversationFlags {
   CacheFlags cache;
+  std::string session_id;  // of an open session; empty: a new one
   std::string system_prompt;
   client::AskOptions ask;
 
   void AddTo(CLI::App& command);
+  // --session, which excludes the flags of a new one. After AddTo.
+  void AddSessionTo(CLI::App& command);
   client::OpenOptions Open() const;
+  // A new session, or the one asked for.
+  absl::StatusOr<client::Conversation> Begin(client::Client& server) const;
 };
 
 }  // namespace concertina::cli

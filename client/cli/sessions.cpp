@@ -22,12 +22,11 @@ int ListSessions(const Invocation& invocation) {
     std::printf("no open sessions\n");
     return kExitOk;
   }
-  std::printf("%-36s  %-4s  %5s  %-11s  %10s  %10s  %10s\n", "session", "busy", "turns", "policy",
+  std::printf("%-36s  %-7s  %5s  %-11s  %10s  %10s  %10s\n", "session", "state", "turns", "policy",
               "seen", "entries", "used");
   for (const auto& session : *sessions) {
-    std::printf("%-36s  %-4s  %5d  %-11s  %10s  %10s  %10s\n",
-                PrintableText(session.session_id()).c_str(),
-                session.state() == v1::SESSION_STATE_BUSY ? "yes" : "no", session.turns(),
+    std::printf("%-36s  %-7s  %5d  %-11s  %10s  %10s  %10s\n",
+                PrintableText(session.session_id()).c_str(), StateName(session), session.turns(),
                 PrintableText(session.policy().name()).c_str(),
                 FormatCount(session.cache().tokens_seen()).c_str(),
                 FormatCount(session.cache().live_entries()).c_str(),
@@ -43,6 +42,17 @@ int ShowSession(const Invocation& invocation, const std::string& id) {
     PrintJson(ToJson(*session));
   } else {
     std::fputs(SessionText(*session).c_str(), stdout);
+  }
+  return kExitOk;
+}
+
+int ForkSession(const Invocation& invocation, const std::string& id) {
+  const auto session = invocation.Connect()->ForkSession(id);
+  if (!session.ok()) return Fail(invocation, session.status());
+  if (invocation.json) {
+    PrintJson(ToJson(*session));
+  } else {
+    std::printf("%s\n", PrintableText(session->session_id()).c_str());
   }
   return kExitOk;
 }
@@ -76,6 +86,12 @@ void AddSessionCommands(CLI::App& app, Invocation& invocation) {
   session->add_option("id", *id, "The session")->required();
   session->callback([&invocation, id] {
     invocation.run = [&invocation, id] { return ShowSession(invocation, *id); };
+  });
+  auto* fork = app.add_subcommand("fork", "Opens a copy of a session; prints its id");
+  const auto original = std::make_shared<std::string>();
+  fork->add_option("id", *original, "The session to copy")->required();
+  fork->callback([&invocation, original] {
+    invocation.run = [&invocation, original] { return ForkSession(invocation, *original); };
   });
   auto* close = app.add_subcommand("close", "Ends sessions and frees their caches");
   const auto ids = std::make_shared<std::vector<std::string>>();

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/time.h"
 #include "client/budget_text.h"
 
 namespace concertina::cli {
@@ -101,12 +102,16 @@ std::string CacheLine(const client::Answer& answer) {
                          Seconds(timings.time_to_first_token()), timings.tokens_per_second());
 }
 
+const char* StateName(const v1::Session& session) {
+  if (session.state() == v1::SESSION_STATE_BUSY) return "busy";
+  return session.evicted() ? "evicted" : "idle";
+}
+
 std::string SessionText(const v1::Session& session) {
   const v1::CacheState& cache = session.cache();
-  const bool busy = session.state() == v1::SESSION_STATE_BUSY;
   std::string text =
       absl::StrFormat("session   %s (%s, turns: %d)\n", PrintableText(session.session_id()),
-                      busy ? "busy" : "idle", session.turns());
+                      StateName(session), session.turns());
   absl::StrAppendFormat(&text, "policy    %s, budget %s%s\n",
                         PrintableText(session.policy().name()),
                         client::FormatBudget(cache.budget()),
@@ -117,6 +122,15 @@ std::string SessionText(const v1::Session& session) {
   absl::StrAppendFormat(&text, "used      %s (%s payload), ratio %.3f of a full cache's %s\n",
                         FormatBytes(cache.used_bytes()), FormatBytes(cache.payload_bytes()),
                         CacheRatio(cache), FormatBytes(cache.full_bytes()));
+  if (cache.shared_bytes() > 0) {
+    absl::StrAppendFormat(&text, "shared    %s with forks\n", FormatBytes(cache.shared_bytes()));
+  }
+  absl::StrAppendFormat(&text, "record    %s\n", FormatBytes(session.transcript_bytes()));
+  if (session.has_expire_time()) {
+    const absl::Time expire = absl::FromUnixSeconds(session.expire_time().seconds());
+    absl::StrAppendFormat(&text, "expires   %s\n",
+                          absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", expire, absl::UTCTimeZone()));
+  }
   return text;
 }
 

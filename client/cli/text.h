@@ -38,6 +38,9 @@ double Seconds(const google::protobuf::Duration& duration);
 // Without times if the answer was stopped.
 std::string CacheLine(const client::Answer& answer);
 
+// "busy", "idle", or "evicted" (idle, and its cache was given up).
+const char* StateName(const v1::Session& session);
+
 // A session and its cache, several lines.
 std::string SessionText(const v1::Session& session);
 

@@ -65,6 +65,13 @@ FakeTurn MakeTurn(const std::vector<std::string>& words) {
   return turn;
 }
 
+FakeTurn MakeRefusal(const std::string& reason, int64_t retry_ms) {
+  FakeTurn turn;
+  turn.status = MakeError(grpc::RESOURCE_EXHAUSTED, "not now", reason, "", retry_ms);
+  turn.pushback_ms = retry_ms;
+  return turn;
+}
+
 grpc::Status MakeError(grpc::StatusCode code, const std::string& message, const std::string& reason,
                        const std::string& field, int64_t retry_ms) {
   google::rpc::Status details;
@@ -111,6 +118,23 @@ void FakeService::AddSession(const std::string& id) {
   sessions_[id] = MakeSession(id);
 }
 
+void FakeService::AddSession(const v1::Session& session) {
+  const std::lock_guard lock(mutex_);
+  sessions_[session.session_id()] = session;
+}
+
+void FakeService::AddUpdateStatus(grpc::Status status) {
+  const std::lock_guard lock(mutex_);
+  update_steps_.push_back(std::move(status));
+}
+
+grpc::Status FakeService::NextUpdateStatus() {
+  if (update_steps_.empty()) return grpc::Status::OK;
+  grpc::Status status = std::move(update_steps_.front());
+  update_steps_.pop_front();
+  return status;
+}
+
 void FakeService::SetCloseIsALie() { close_is_a_lie_ = true; }
 
 void FakeService::Remember(const char* method, const grpc::ServerContext& context) {
@@ -132,6 +156,10 @@ std::vector<v1::GenerateRequest> FakeService::asked() const {
 std::vector<v1::UpdateSessionRequest> FakeService::updated() const {
   const std::lock_guard lock(mutex_);
   return updated_;
+}
+std::vector<v1::ForkSessionRequest> FakeService::forked() const {
+  const std::lock_guard lock(mutex_);
+  return forked_;
 }
 std::vector<v1::ScoreRequest> FakeService::scored() const {
   const std::lock_guard lock(mutex_);
@@ -196,6 +224,13 @@ grpc::Status FakeService::Generate(grpc::ServerContext* context, const v1::Gener
       turn = std::move(turns_.front());
       turns_.pop_front();
     }
+    const auto found = sessions_.find(request->session_id());
+    if (turn.status.ok() && found != sessions_.end()) {
+      found->second.set_turns(found->second.turns() + 1);
+    }
+  }
+  if (turn.pushback_ms > 0) {
+    context->AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(turn.pushback_ms));
   }
   for (const auto& event : turn.events) {
     if (!writer->Write(event)) break;
@@ -274,9 +309,31 @@ grpc::Status FakeService::UpdateSession(grpc::ServerContext* context,
   Remember("UpdateSession", *context);
   const std::lock_guard lock(mutex_);
   updated_.push_back(*request);
+  if (auto status = NextUpdateStatus(); !status.ok()) return status;
   v1::Session& session = sessions_[request->session_id()];
-  *session.mutable_cache()->mutable_budget() = request->budget();
+  for (const std::string& path : request->update_mask().paths()) {
+    if (path == "budget") *session.mutable_cache()->mutable_budget() = request->budget();
+    if (path == "truncate_turn") session.set_turns(request->truncate_turn());
+  }
   *response->mutable_session() = session;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeService::ForkSession(grpc::ServerContext* context,
+                                      const v1::ForkSessionRequest* request,
+                                      v1::ForkSessionResponse* response) {
+  Remember("ForkSession", *context);
+  const std::lock_guard lock(mutex_);
+  forked_.push_back(*request);
+  if (auto status = NextUpdateStatus(); !status.ok()) return status;
+  const auto found = sessions_.find(request->session_id());
+  if (found == sessions_.end()) {
+    return MakeError(grpc::NOT_FOUND, "no such session", "SESSION_NOT_FOUND");
+  }
+  v1::Session& copy = sessions_[request->new_session_id()];
+  copy = found->second;
+  copy.set_session_id(request->new_session_id());
+  *response->mutable_session() = copy;
   return grpc::Status::OK;
 }
 

@@ -15,11 +15,12 @@
 namespace concertina::testing {
 
 // What one call of Generate does: the events in order, then, if `hold`, nothing until the call is
-// cancelled, then the status.
+// cancelled, then the status, with a trailer that says when to try again if pushback_ms is set.
 struct FakeTurn {
   std::vector<v1::GenerateResponse> events;
   grpc::Status status;
   bool hold = false;
+  int64_t pushback_ms = 0;
 };
 
 // Layers every fold of MakeTurn has.
@@ -27,6 +28,9 @@ inline constexpr int kFakeLayers = 2;
 
 // A complete, consistent turn: started, progress, folded, one delta per word, completed.
 FakeTurn MakeTurn(const std::vector<std::string>& words);
+
+// A turn refused for now, trailers-only, as a server at its limit does it.
+FakeTurn MakeRefusal(const std::string& reason, int64_t retry_ms);
 
 // A status with google.rpc details; empty strings and 0 leave a detail out.
 grpc::Status MakeError(grpc::StatusCode code, const std::string& message, const std::string& reason,
@@ -43,12 +47,16 @@ class FakeService final : public v1::InferenceService::Service {
   void SetUploadLimit(size_t bytes);
   // Sessions as if others had opened them.
   void AddSession(const std::string& id);
+  void AddSession(const v1::Session& session);
+  // Forks and updates answer so, once each, before they do anything.
+  void AddUpdateStatus(grpc::Status status);
   // CloseSession then says true and keeps the session.
   void SetCloseIsALie();
 
   std::vector<v1::OpenSessionRequest> opened() const;
   std::vector<v1::GenerateRequest> asked() const;
   std::vector<v1::UpdateSessionRequest> updated() const;
+  std::vector<v1::ForkSessionRequest> forked() const;
   std::vector<v1::ScoreRequest> scored() const;
   std::vector<std::string> closed() const;
   std::vector<size_t> chunks() const;
@@ -71,6 +79,8 @@ class FakeService final : public v1::InferenceService::Service {
                             v1::ListSessionsResponse*) override;
   grpc::Status UpdateSession(grpc::ServerContext*, const v1::UpdateSessionRequest*,
                              v1::UpdateSessionResponse*) override;
+  grpc::Status ForkSession(grpc::ServerContext*, const v1::ForkSessionRequest*,
+                           v1::ForkSessionResponse*) override;
   grpc::Status CloseSession(grpc::ServerContext*, const v1::CloseSessionRequest*,
                             v1::CloseSessionResponse*) override;
   grpc::Status Tokenize(grpc::ServerContext*, const v1::TokenizeRequest*,
@@ -80,6 +90,7 @@ class FakeService final : public v1::InferenceService::Service {
 
  private:
   void Remember(const char* method, const grpc::ServerContext& context);
+  grpc::Status NextUpdateStatus();  // under mutex_
 
   struct OpenStep {
     grpc::Status status;
@@ -95,7 +106,9 @@ class FakeService final : public v1::InferenceService::Service {
   std::map<std::string, v1::Session> sessions_;
   std::vector<v1::OpenSessionRequest> opened_;
   std::vector<v1::GenerateRequest> asked_;
+  std::deque<grpc::Status> update_steps_;
   std::vector<v1::UpdateSessionRequest> updated_;
+  std::vector<v1::ForkSessionRequest> forked_;
   std::vector<v1::ScoreRequest> scored_;
   std::vector<std::string> closed_;
   std::vector<size_t> chunks_;
