@@ -2,7 +2,7 @@
 """Checks what the documents say about the tree; exits 1 if something is wrong.
 
 - links to files and headings lead somewhere;
-- paths in backticks that begin with a folder of ours exist;
+- paths in backticks that begin with a folder of ours exist; names in backticks occur in a source;
 - the README's C++ snippet is the program that readme_snippet.cpp compiles, word for word;
 - every block of code says what it is: commands (run_commands.py runs them), commands that are not run for
   one of a few reasons, output, or a language.
@@ -15,6 +15,7 @@ import re
 import sys
 
 import markdown
+import names
 
 FOLDERS = ("bench", "cache", "client", "deploy", "docs", "models", "proto", "server", "tests", "tools")
 SNIPPET = "tests/docs/readme_snippet.cpp"
@@ -119,16 +120,17 @@ def snippet_faults(root, readme):
 
 def main():
     root = sys.argv[1] if len(sys.argv) > 1 else os.getcwd()
-    faults, names = [], documents(root)
-    for document in names:
+    faults, found = [], documents(root)
+    known = names.source_names(root, FOLDERS)
+    for document in found:
         text = read(root, document)
         faults += [*link_faults(root, document, text), *path_faults(root, document, text),
-                   *block_faults(document, text)]
+                   *block_faults(document, text), *names.name_faults(document, text, *known)]
         if document == "README.md":
             faults += snippet_faults(root, text)
-    if "README.md" not in names:
+    if "README.md" not in found:
         faults.append("README.md is missing")
-    print("\n".join(faults) or f"{len(names)} documents: no fault")
+    print("\n".join(faults) or f"{len(found)} documents: no fault")
     return 1 if faults else 0
 
 

@@ -10,6 +10,7 @@ import unittest
 import check_docs
 import commands
 import markdown
+import names
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -56,6 +57,15 @@ class MarkdownTest(unittest.TestCase):
             for bad in ("[x](c.md)", "[x](b.md#no)"):
                 self.assertEqual(len(list(check_docs.link_faults(root, "a.md", bad))), 1, bad)
             self.assertEqual(len(list(check_docs.path_faults(root, "a.md", "`tools/none`"))), 1)
+
+
+class NamesTest(unittest.TestCase):
+    def test_names(self):
+        known = {"Select", "Policy", "used_bytes", "pool-bytes", "pool", "bytes"}, {"policy.cpp"}
+        good = "`Policy::Select` `Select()` `concertina_used_bytes` `--pool-bytes N` `policy.cpp` `word` `a b`"
+        self.assertEqual(list(names.name_faults("a.md", good, *known)), [])
+        for bad in ("`Policy::Gone`", "`GONE_AWAY`", "`used_byte`", "`--gone-flag 3`", "`gone.cpp`"):
+            self.assertEqual(len(list(names.name_faults("a.md", bad, *known))), 1, bad)
 
 
 class CommandsTest(unittest.TestCase):
