@@ -10,12 +10,30 @@ namespace {
 constexpr size_t kSignatureSize = 8;
 constexpr size_t kChunkOverhead = 12;
 constexpr uint32_t kMaxDimension = 0x7fffffff;
+constexpr int kPaletteColor = 3;
 
 absl::Status Malformed() { return absl::InvalidArgumentError("image: malformed PNG"); }
 
 bool IsCritical(std::span<const uint8_t> chunk) { return (chunk[4] & 0x20) == 0; }
 
-absl::Status ReadHeader(std::span<const uint8_t> data, ImageContainer& out) {
+// Table 11.1: the bit depths each colour type may have.
+bool IsValidDepth(int bit_depth, int color_type) {
+  switch (color_type) {
+    case 0:
+      return bit_depth == 1 || bit_depth == 2 || bit_depth == 4 || bit_depth == 8 ||
+             bit_depth == 16;
+    case kPaletteColor:
+      return bit_depth == 1 || bit_depth == 2 || bit_depth == 4 || bit_depth == 8;
+    case 2:
+    case 4:
+    case 6:
+      return bit_depth == 8 || bit_depth == 16;
+    default:
+      return false;
+  }
+}
+
+absl::Status ReadHeader(std::span<const uint8_t> data, ImageContainer& out, bool* needs_palette) {
   if (data.size() != 13) return Malformed();
   const uint32_t width = Big32(data, 0);
   const uint32_t height = Big32(data, 4);
@@ -24,6 +42,14 @@ absl::Status ReadHeader(std::span<const uint8_t> data, ImageContainer& out) {
   out.height = static_cast<int32_t>(height);
   const int bit_depth = data[8];
   const int color_type = data[9];
+  const int compression = data[10];
+  const int filter_method = data[11];
+  const int interlace = data[12];
+  if (!IsValidDepth(bit_depth, color_type) || compression != 0 || filter_method != 0 ||
+      interlace > 1) {
+    return Malformed();
+  }
+  *needs_palette = color_type == kPaletteColor;
   out.grey16 = bit_depth == 16 && color_type == 0;
   return absl::OkStatus();
 }
@@ -47,6 +73,7 @@ absl::StatusOr<ImageContainer> ParsePng(std::span<const uint8_t> bytes) {
   out.payload.push_back(bytes.first(kSignatureSize));
   bool first = true;
   bool has_data = false;
+  bool needs_palette = false;
   for (size_t at = kSignatureSize; at < bytes.size();) {
     const std::span<const uint8_t> rest = bytes.subspan(at);
     if (rest.size() < kChunkOverhead) break;
@@ -60,7 +87,9 @@ absl::StatusOr<ImageContainer> ParsePng(std::span<const uint8_t> bytes) {
     if (is_header != first) return Malformed();
     first = false;
     if (is_header) {
-      if (absl::Status status = ReadHeader(data, out); !status.ok()) return status;
+      if (absl::Status status = ReadHeader(data, out, &needs_palette); !status.ok()) {
+        return status;
+      }
     } else if (HasPrefix(chunk, "eXIf", 4)) {
       out.exif.assign(1, data);
     } else if (HasPrefix(chunk, "iTXt", 4)) {
@@ -69,7 +98,10 @@ absl::StatusOr<ImageContainer> ParsePng(std::span<const uint8_t> bytes) {
     if (!IsCritical(chunk)) continue;
     const bool is_end = HasPrefix(chunk, "IEND", 4);
     const bool is_data = HasPrefix(chunk, "IDAT", 4);
-    if (!is_header && !is_end && !is_data && !HasPrefix(chunk, "PLTE", 4)) return Malformed();
+    const bool is_palette = HasPrefix(chunk, "PLTE", 4);
+    if (!is_header && !is_end && !is_data && !is_palette) return Malformed();
+    if (is_palette) needs_palette = false;
+    if (is_data && needs_palette) return Malformed();
     has_data = has_data || is_data;
     out.payload.push_back(chunk);
     if (!is_end) continue;
