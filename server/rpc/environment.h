@@ -8,6 +8,7 @@
 
 #include "server/engine/engine.h"
 #include "server/metrics/rpc_metrics.h"
+#include "server/rpc/call_counter.h"
 #include "server/rpc/images/image_loader.h"
 #include "server/rpc/limits.h"
 #include "server/rpc/stall_monitor.h"
@@ -18,22 +19,26 @@ namespace concertina {
 struct CallLogEntry {
   std::string_view method;
   std::string_view code;    // "OK", "NOT_FOUND"
-  std::string_view reason;  // "SESSION_NOT_FOUND"; empty without one
+  std::string_view reason;  // "SESSION_NOT_FOUND", or the field; empty without one
   std::string_view request_id;
   std::string_view session_id;
   double seconds = 0;
 };
 
-// What every call handler works with. Owned by the RpcServer; outlives all calls.
-struct RpcEnvironment {
+// What every call of one server shares. Owned by the server; outlives all calls.
+struct CallEnvironment {
+  RpcMetrics& metrics;
+  const RpcLimits limits;
+  const std::function<void(const CallLogEntry&)> log;  // may be empty; thread-safe
+  CallCounter calls{};
+};
+
+// What the handlers of InferenceService work with besides.
+struct RpcEnvironment : CallEnvironment {
   Engine& engine;
   ImageLoader& images;
-  RpcMetrics& metrics;
   StallMonitor& stalls;
-  const RpcLimits limits;
   const std::string model_name;
-  const std::function<void(const CallLogEntry&)> log;  // may be empty; thread-safe
-  std::atomic<int32_t> calls{0};
   std::atomic<int32_t> uploads{0};
 };
 

@@ -19,9 +19,9 @@ struct RpcLimits {
   int32_t max_message_depth = 16;
   int32_t max_calls = 1024;  // in flight, all methods; HTTP/2's own limit does not bound handlers
   int32_t max_calls_per_connection = 128;
-  int32_t max_uploads = 32;  // in flight; each may hold images.max_bytes
-  int32_t max_decoders = 4;  // pictures decoded at the same time
-  int32_t max_parts = 256;   // of one message
+  int32_t max_uploads = 32;     // in flight; each may hold images.max_bytes
+  int32_t max_decoders = 4;     // pictures decoded at the same time
+  int32_t max_parts = 256;      // of one message
   int32_t max_messages = 4096;  // of a history
   int32_t max_stops = 16;
   int32_t max_stop_bytes = 256;

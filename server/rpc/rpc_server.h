@@ -13,10 +13,14 @@
 
 namespace grpc {
 class Server;
+namespace experimental {
+class ExternalConnectionAcceptor;
+}  // namespace experimental
 }  // namespace grpc
 
 namespace concertina {
 
+class ConnectionGuard;
 class Service;
 
 struct RpcServerOptions {
@@ -43,7 +47,7 @@ class RpcServer {
   // "host:port" as asked for, with the real port.
   std::string address() const;
   int64_t image_store_bytes() const { return images_.bytes(); }
-  int32_t calls_in_flight() const { return env_->calls.load(); }
+  int32_t calls_in_flight() const { return env_->calls.in_flight(); }
 
   // Health answers NOT_SERVING from now on (liveness goes on); calls still work. Idempotent.
   void StopServing();
@@ -55,7 +59,8 @@ class RpcServer {
  private:
   RpcServer(RpcServerOptions options, Engine& engine, RpcMetrics& metrics);
   absl::Status Listen();
-  void SetServing(bool serving);
+  // Hands gRPC a connection.
+  void Serve(int socket);
 
   const RpcServerOptions options_;
   ImageStore images_;
@@ -63,7 +68,9 @@ class RpcServer {
   StallMonitor stalls_;
   std::unique_ptr<RpcEnvironment> env_;
   std::unique_ptr<Service> service_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<ConnectionGuard> guard_;
   int port_ = 0;
 };
 

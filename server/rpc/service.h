@@ -5,39 +5,41 @@
 
 namespace concertina {
 
+// InferenceService with every method taking bytes: what a message may cost is checked before it is
+// parsed.
+using RawInferenceService = v1::InferenceService::WithRawCallbackMethod_OpenSession<
+    v1::InferenceService::WithRawCallbackMethod_Generate<
+        v1::InferenceService::WithRawCallbackMethod_Score<
+            v1::InferenceService::WithRawCallbackMethod_UploadImage<
+                v1::InferenceService::WithRawCallbackMethod_GetSession<
+                    v1::InferenceService::WithRawCallbackMethod_ListSessions<
+                        v1::InferenceService::WithRawCallbackMethod_UpdateSession<
+                            v1::InferenceService::WithRawCallbackMethod_ForkSession<
+                                v1::InferenceService::WithRawCallbackMethod_CloseSession<
+                                    v1::InferenceService::WithRawCallbackMethod_Tokenize<
+                                        v1::InferenceService::WithRawCallbackMethod_GetModel<
+                                            v1::InferenceService::Service>>>>>>>>>>>;
+
 // concertina.v1.InferenceService: hands every method to its file in calls/.
-class Service final : public v1::InferenceService::CallbackService {
+class Service final : public RawInferenceService {
  public:
   explicit Service(RpcEnvironment& env) : env_(env) {}
 
-  grpc::ServerUnaryReactor* OpenSession(grpc::CallbackServerContext* context,
-                                        const v1::OpenSessionRequest* request,
-                                        v1::OpenSessionResponse* response) override;
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
-      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
-  grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext* context,
-                                  const v1::ScoreRequest* request,
-                                  v1::ScoreResponse* response) override;
-  grpc::ServerReadReactor<v1::UploadImageRequest>* UploadImage(
-      grpc::CallbackServerContext* context, v1::UploadImageResponse* response) override;
-  grpc::ServerUnaryReactor* GetSession(grpc::CallbackServerContext* context,
-                                       const v1::GetSessionRequest* request,
-                                       v1::GetSessionResponse* response) override;
-  grpc::ServerUnaryReactor* ListSessions(grpc::CallbackServerContext* context,
-                                         const v1::ListSessionsRequest* request,
-                                         v1::ListSessionsResponse* response) override;
-  grpc::ServerUnaryReactor* UpdateSession(grpc::CallbackServerContext* context,
-                                          const v1::UpdateSessionRequest* request,
-                                          v1::UpdateSessionResponse* response) override;
-  grpc::ServerUnaryReactor* CloseSession(grpc::CallbackServerContext* context,
-                                         const v1::CloseSessionRequest* request,
-                                         v1::CloseSessionResponse* response) override;
-  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
-                                     const v1::TokenizeRequest* request,
-                                     v1::TokenizeResponse* response) override;
-  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
-                                     const v1::GetModelRequest* request,
-                                     v1::GetModelResponse* response) override;
+  using Context = grpc::CallbackServerContext;
+  using Bytes = grpc::ByteBuffer;
+  using Unary = grpc::ServerUnaryReactor;
+
+  grpc::ServerWriteReactor<Bytes>* Generate(Context* context, const Bytes* request) override;
+  grpc::ServerReadReactor<Bytes>* UploadImage(Context* context, Bytes* response) override;
+  Unary* OpenSession(Context* context, const Bytes* request, Bytes* response) override;
+  Unary* Score(Context* context, const Bytes* request, Bytes* response) override;
+  Unary* GetSession(Context* context, const Bytes* request, Bytes* response) override;
+  Unary* ListSessions(Context* context, const Bytes* request, Bytes* response) override;
+  Unary* UpdateSession(Context* context, const Bytes* request, Bytes* response) override;
+  Unary* ForkSession(Context* context, const Bytes* request, Bytes* response) override;
+  Unary* CloseSession(Context* context, const Bytes* request, Bytes* response) override;
+  Unary* Tokenize(Context* context, const Bytes* request, Bytes* response) override;
+  Unary* GetModel(Context* context, const Bytes* request, Bytes* response) override;
 
  private:
   RpcEnvironment& env_;

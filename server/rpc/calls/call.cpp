@@ -4,10 +4,13 @@
 #include <exception>
 #include <new>
 #include <optional>
+#include <random>
 
 #include "absl/strings/str_cat.h"
+#include "grpcpp/support/slice.h"
 #include "server/engine/errors.h"
 #include "server/rpc/parse/checks.h"
+#include "server/rpc/parse/wire_scan.h"
 #include "server/rpc/status_mapping.h"
 
 namespace concertina {
@@ -34,28 +37,55 @@ bool IsUsableRequestId(const std::string& id) {
          std::all_of(id.begin(), id.end(), [](char c) { return c > ' ' && c < '\x7f'; });
 }
 
+std::string NewRequestId() {
+  thread_local std::mt19937_64 random{std::random_device{}()};
+  return absl::StrCat(absl::Hex(random(), absl::kZeroPad16));
+}
+
+// A refusal is an answer with a reason or about a field. What a client ended itself is none.
+bool IsRefusal(const absl::Status& status) {
+  if (status.code() == absl::StatusCode::kCancelled) return false;
+  return status.code() == absl::StatusCode::kInvalidArgument || !ReasonOf(status).empty();
+}
+
 }  // namespace
 
-Call::Call(RpcEnvironment& env, std::string_view method, grpc::CallbackServerContext& context)
+Call::Call(CallEnvironment& env, std::string_view method, grpc::CallbackServerContext& context)
     : env_(env),
       method_(method),
       context_(context),
       arrival_(std::chrono::steady_clock::now()),
-      calls_at_arrival_(env.calls.fetch_add(1)) {
-  const auto request_id = ClientMetadata(context, "x-request-id");
-  if (request_id.has_value() && IsUsableRequestId(*request_id)) request_id_ = *request_id;
+      peer_(context.peer()),
+      calls_at_arrival_(env.calls.Enter(peer_)) {
+  request_id_ = ClientMetadata(context, "x-request-id").value_or("");
+  if (!IsUsableRequestId(request_id_)) request_id_ = NewRequestId();
+  // For the log, even if the call is refused before its body is read.
+  const auto session_id = ClientMetadata(context, "x-session-id");
+  if (session_id.has_value() && IsUuidV4(*session_id)) session_id_ = *session_id;
 }
 
-absl::Status Call::Admit(size_t message_bytes, int64_t limit_bytes) const {
-  if (calls_at_arrival_ >= env_.limits.max_calls) {
-    env_.metrics.OnRejected("CALL_LIMIT");
+absl::Status Call::Admit() const {
+  if (calls_at_arrival_.all >= env_.limits.max_calls) {
     return RetryLater("CALL_LIMIT", "too many calls in flight", kRetryAfterMs);
   }
-  if (static_cast<int64_t>(message_bytes) > limit_bytes) {
-    return FieldError("request", absl::StrCat("a message of ", message_bytes,
+  if (calls_at_arrival_.on_connection >= env_.limits.max_calls_per_connection) {
+    return RetryLater("CONNECTION_LIMIT", "too many calls in flight on this connection",
+                      kRetryAfterMs);
+  }
+  return CheckDeadline(context_.deadline(), std::chrono::system_clock::now());
+}
+
+absl::Status Call::Parse(const grpc::ByteBuffer* received, int64_t limit_bytes,
+                         google::protobuf::Message* message) const {
+  // gRPC keeps the bytes for as long as the call lasts, which may be long.
+  grpc::ByteBuffer bytes;
+  bytes.Swap(const_cast<grpc::ByteBuffer*>(received));
+  if (const size_t size = bytes.Length(); static_cast<int64_t>(size) > limit_bytes) {
+    return FieldError("request", absl::StrCat("a message of ", size,
                                               " bytes is larger than the limit of ", limit_bytes));
   }
-  return absl::OkStatus();
+  return ParseMessage(bytes, {env_.limits.max_message_items, env_.limits.max_message_depth},
+                      message);
 }
 
 absl::StatusOr<std::string> Call::SessionId(const std::string& in_body) {
@@ -70,6 +100,11 @@ absl::StatusOr<std::string> Call::SessionId(const std::string& in_body) {
   return id;
 }
 
+absl::StatusOr<std::string> Call::RequiredSessionId(const std::string& in_body) {
+  if (auto status = CheckSessionId(in_body); !status.ok()) return status;
+  return SessionId(in_body);
+}
+
 absl::Status Call::CancelStatus() const {
   if (context_.deadline() - std::chrono::system_clock::now() <= kDeadlineSlack) {
     return absl::DeadlineExceededError("deadline exceeded");
@@ -78,21 +113,34 @@ absl::Status Call::CancelStatus() const {
 }
 
 grpc::Status Call::Finish(const absl::Status& status) {
-  if (!request_id_.empty()) context_.AddTrailingMetadata("x-request-id", request_id_);
+  context_.AddTrailingMetadata("x-request-id", request_id_);
   if (const auto pushback = RetryPushbackOf(status); pushback.has_value()) {
     context_.AddTrailingMetadata("grpc-retry-pushback-ms", *pushback);
   }
   const std::string code = absl::StatusCodeToString(status.code());
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - arrival_).count();
+  const std::string reason = ReasonOf(status);
   env_.metrics.OnCall(method_, code, seconds);
+  // Here and nowhere else: every refusal, whoever made it, is counted once.
+  if (IsRefusal(status)) env_.metrics.OnRejected(reason.empty() ? "INVALID" : reason);
   if (env_.log) {
-    const std::string reason = ReasonOf(status);
     env_.log({method_, code, reason.empty() ? FieldOf(status) : reason, request_id_, session_id_,
               seconds});
   }
-  env_.calls.fetch_sub(1);
+  env_.calls.Leave(peer_);
   return ToGrpcStatus(status);
+}
+
+grpc::ByteBuffer Serialize(const google::protobuf::Message& message) {
+  const grpc::Slice bytes(message.SerializeAsString());
+  return {&bytes, 1};
+}
+
+absl::Status CheckDeadline(std::chrono::system_clock::time_point deadline,
+                           std::chrono::system_clock::time_point now) {
+  if (deadline > now) return absl::OkStatus();
+  return absl::DeadlineExceededError("deadline exceeded before the call was taken up");
 }
 
 absl::Status Guarded(const std::function<absl::Status()>& body) {

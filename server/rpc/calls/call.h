@@ -7,35 +7,47 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "google/protobuf/message.h"
 #include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/status.h"
 #include "server/rpc/environment.h"
 
 namespace concertina {
 
-// One RPC from arrival to status: holds its place among the calls in flight, counts, times and logs
-// it, echoes "x-request-id". Not thread-safe, but Finish may come from another thread than the
-// rest.
+// One RPC from arrival to status: holds its place among the calls in flight, checks what all
+// methods check first, counts, times and logs it, sends "x-request-id" back. Not thread-safe, but
+// Finish may come from another thread than the rest.
 class Call {
  public:
   // `context` must stay valid until Finish.
-  Call(RpcEnvironment& env, std::string_view method, grpc::CallbackServerContext& context);
+  Call(CallEnvironment& env, std::string_view method, grpc::CallbackServerContext& context);
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  // What every method checks first: room for one more call and the size of the message.
-  // RESOURCE_EXHAUSTED, INVALID_ARGUMENT.
-  absl::Status Admit(size_t message_bytes, int64_t limit_bytes) const;
+  // What comes before any work: room for one more call, here and on its connection, and time to
+  // answer it. RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+  absl::Status Admit() const;
+
+  // Parses a message that the client sent, and frees its bytes. Size and structure are checked
+  // first. INVALID_ARGUMENT about the field "request".
+  absl::Status Parse(const grpc::ByteBuffer* received, int64_t limit_bytes,
+                     google::protobuf::Message* message) const;
 
   // The session this call is about, from body and "x-session-id", which must be equal where both
   // are given. INVALID_ARGUMENT.
   absl::StatusOr<std::string> SessionId(const std::string& in_body);
+  // The same where the body must have it.
+  absl::StatusOr<std::string> RequiredSessionId(const std::string& in_body);
+  // The session as it shall be logged, where the server chose its id.
+  void SetSessionId(const std::string& id) { session_id_ = id; }
 
   // Why the call was cancelled: DEADLINE_EXCEEDED or CANCELLED.
   absl::Status CancelStatus() const;
 
   std::chrono::steady_clock::time_point arrival() const { return arrival_; }
-  RpcEnvironment& env() { return env_; }
+  CallEnvironment& env() { return env_; }
 
   // The status to finish the RPC with; called exactly once, last. Gives the place among the calls
   // in flight back: afterwards neither the environment nor the context is touched, which may be
@@ -43,14 +55,22 @@ class Call {
   grpc::Status Finish(const absl::Status& status);
 
  private:
-  RpcEnvironment& env_;
+  CallEnvironment& env_;
   const std::string_view method_;
   grpc::CallbackServerContext& context_;
   const std::chrono::steady_clock::time_point arrival_;
-  const int32_t calls_at_arrival_;
+  const std::string peer_;
+  const CallCounter::Counts calls_at_arrival_;
   std::string request_id_;
   std::string session_id_;
 };
+
+// The message as the client gets it. REQUIRES: less than 2 GiB, which all of ours are.
+grpc::ByteBuffer Serialize(const google::protobuf::Message& message);
+
+// DEADLINE_EXCEEDED if `deadline` is over.
+absl::Status CheckDeadline(std::chrono::system_clock::time_point deadline,
+                           std::chrono::system_clock::time_point now);
 
 // Runs `body`; an exception becomes INTERNAL. No exception may leave a handler.
 absl::Status Guarded(const std::function<absl::Status()>& body);

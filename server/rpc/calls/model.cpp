@@ -3,8 +3,8 @@
 #include <memory>
 #include <string>
 
+#include "concertina/v1/inference_service.pb.h"
 #include "server/rpc/calls/methods.h"
-#include "server/rpc/calls/unary_call.h"
 #include "server/rpc/render/cache.h"
 
 namespace concertina::calls {
@@ -56,27 +56,28 @@ void RenderTokens(const Tokenizer& tokenizer, const v1::TokenizeRequest& request
 
 }  // namespace
 
-Reactor* Tokenize(RpcEnvironment& env, Context* context, const v1::TokenizeRequest* request,
-                  v1::TokenizeResponse* response) {
-  const auto body = [&](const std::shared_ptr<UnaryCall>& call) -> absl::Status {
-    RenderTokens(*env.engine.model().tokenizer, *request, response);
-    call->Finish(absl::OkStatus());
+Reactor* Tokenize(RpcEnvironment& env, const RawCall& raw) {
+  const auto handler = [&env](const std::shared_ptr<UnaryCall>& call,
+                              const v1::TokenizeRequest& request) {
+    v1::TokenizeResponse response;
+    RenderTokens(*env.engine.model().tokenizer, request, &response);
+    call->Reply(response);
     return absl::OkStatus();
   };
-  return UnaryCall::Start(env, "Tokenize", context, request->ByteSizeLong(),
-                          env.limits.small_message_bytes + kTokenizeOverheadBytes, body);
+  return UnaryCall::Start<v1::TokenizeRequest>(
+      env, "Tokenize", env.limits.small_message_bytes + kTokenizeOverheadBytes, raw, handler);
 }
 
-Reactor* GetModel(RpcEnvironment& env, Context* context, const v1::GetModelRequest* request,
-                  v1::GetModelResponse* response) {
-  const auto body = [&](const std::shared_ptr<UnaryCall>& call) -> absl::Status {
-    RenderModel(env, response);
-    RenderDefaults(env.engine.options(), response);
-    call->Finish(absl::OkStatus());
+Reactor* GetModel(RpcEnvironment& env, const RawCall& raw) {
+  const auto handler = [&env](const std::shared_ptr<UnaryCall>& call, const v1::GetModelRequest&) {
+    v1::GetModelResponse response;
+    RenderModel(env, &response);
+    RenderDefaults(env.engine.options(), &response);
+    call->Reply(response);
     return absl::OkStatus();
   };
-  return UnaryCall::Start(env, "GetModel", context, request->ByteSizeLong(),
-                          env.limits.small_message_bytes, body);
+  return UnaryCall::Start<v1::GetModelRequest>(env, "GetModel", env.limits.small_message_bytes, raw,
+                                               handler);
 }
 
 }  // namespace concertina::calls

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "server/rpc/calls/methods.h"
-#include "server/rpc/calls/unary_call.h"
 #include "server/rpc/render/cache.h"
 
 namespace concertina::calls {
@@ -19,24 +18,26 @@ void RenderScore(const ScoreResult& result, v1::ScoreResponse* response) {
 
 }  // namespace
 
-Reactor* Score(RpcEnvironment& env, Context* context, const v1::ScoreRequest* request,
-               v1::ScoreResponse* response) {
-  const auto body = [&](const std::shared_ptr<UnaryCall>& call) -> absl::Status {
-    auto params = ParseScore(*request, env.engine.options(), env.engine.model());
+Reactor* Score(RpcEnvironment& env, const RawCall& raw) {
+  const auto handler = [&env](const std::shared_ptr<UnaryCall>& call,
+                              const v1::ScoreRequest& request) -> absl::Status {
+    auto params = ParseScore(request, env.engine.options(), env.engine.model());
     if (!params.ok()) return params.status();
+    const auto response = std::make_shared<v1::ScoreResponse>();
     response->mutable_prompt_ids()->Add(params->prompt.begin(), params->prompt.end());
     response->mutable_continuation_ids()->Add(params->continuation.begin(),
                                               params->continuation.end());
     const auto handle =
         env.engine.Score(*std::move(params), [call, response](absl::StatusOr<ScoreResult> result) {
-          if (result.ok()) RenderScore(*result, response);
-          call->Finish(result.status());
+          if (!result.ok()) return call->Finish(result.status());
+          RenderScore(*result, response.get());
+          call->Reply(*response);
         });
     call->WhenCancelled([handle](absl::Status status) { handle->Cancel(std::move(status)); });
     return absl::OkStatus();
   };
-  return UnaryCall::Start(env, "Score", context, request->ByteSizeLong(),
-                          env.limits.small_message_bytes, body);
+  return UnaryCall::Start<v1::ScoreRequest>(env, "Score", env.limits.small_message_bytes, raw,
+                                            handler);
 }
 
 }  // namespace concertina::calls

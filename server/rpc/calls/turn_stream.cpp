@@ -7,25 +7,26 @@
 
 namespace concertina {
 
-grpc::ServerWriteReactor<v1::GenerateResponse>* TurnStream::Start(
-    RpcEnvironment& env, grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* TurnStream::Start(RpcEnvironment& env,
+                                                              grpc::CallbackServerContext* context,
+                                                              const grpc::ByteBuffer* request) {
   const std::shared_ptr<TurnStream> stream(new TurnStream(env, *context));
   stream->self_ = stream;
-  const absl::Status status = Guarded([&] { return stream->Begin(*request); });
+  const absl::Status status = Guarded([&] { return stream->Begin(request); });
   if (!status.ok()) stream->OnFinished(status);
   return stream.get();
 }
 
-absl::Status TurnStream::Begin(const v1::GenerateRequest& request) {
-  RpcEnvironment& env = call_.env();
-  if (auto s = call_.Admit(request.ByteSizeLong(), env.limits.large_message_bytes); !s.ok())
-    return s;
+absl::Status TurnStream::Begin(const grpc::ByteBuffer* bytes) {
+  if (auto s = call_.Admit(); !s.ok()) return s;
+  v1::GenerateRequest request;
+  if (auto s = call_.Parse(bytes, env_.limits.large_message_bytes, &request); !s.ok()) return s;
   if (auto id = call_.SessionId(request.session_id()); !id.ok()) return id.status();
-  auto params = ParseGenerate(request, env.limits, env.engine.options(), env.images);
+  auto params = ParseGenerate(request, env_.limits, env_.engine.options(), env_.images);
   if (!params.ok()) return params.status();
   params->arrival = call_.arrival();
-  env.stalls.Watch(self_);
-  std::shared_ptr<Engine::Handle> handle = env.engine.Generate(*std::move(params), self_);
+  env_.stalls.Watch(self_);
+  std::shared_ptr<Engine::Handle> handle = env_.engine.Generate(*std::move(params), self_);
   std::optional<absl::Status> cancelled;
   {
     const std::lock_guard lock(mutex_);
@@ -67,7 +68,7 @@ void TurnStream::Advance() {
     if (!pending_.empty()) {
       writing_ = true;
       write_started_ = std::chrono::steady_clock::now();
-      outgoing_ = std::move(pending_.front());
+      outgoing_ = Serialize(pending_.front());
       pending_.pop_front();
     } else if (finished_.has_value()) {
       finishing_ = true;
@@ -98,7 +99,7 @@ void TurnStream::OnWriteDone(bool ok) {
   }
   if (behind_since.has_value()) {
     const std::chrono::duration<double> stall = std::chrono::steady_clock::now() - *behind_since;
-    call_.env().metrics.OnWriteStall(stall.count());
+    env_.metrics.OnWriteStall(stall.count());
   }
   // A write may fail before OnCancel says why.
   if (!ok) CancelEngine(call_.CancelStatus());
@@ -130,13 +131,13 @@ void TurnStream::CancelEngine(absl::Status status) {
 void TurnStream::CheckStall(TimePoint now) {
   {
     const std::lock_guard lock(mutex_);
-    if (!writing_ || broken_ || now - write_started_ < call_.env().limits.stall_timeout) return;
+    if (!writing_ || broken_ || now - write_started_ < env_.limits.stall_timeout) return;
     broken_ = true;
     pending_.clear();
+    env_.metrics.OnRejected("CLIENT_STALLED");
     // The write outstanding keeps the call, and so the context, alive until it fails.
     context_.TryCancel();
   }
-  call_.env().metrics.OnRejected("CLIENT_STALLED");
   CancelEngine(absl::CancelledError("the client took nothing for too long"));
 }
 

@@ -18,14 +18,14 @@ namespace concertina {
 // because deltas and progress are joined. Nothing, not even initial metadata, is sent before the
 // turn is admitted, so that a refusal is trailers-only and may be retried. Cancel and deadline
 // reach the engine at once; the call ends when the engine has stopped.
-class TurnStream final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
+class TurnStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                          public TurnSink,
                          public Stallable {
  public:
   // What the service method returns.
-  static grpc::ServerWriteReactor<v1::GenerateResponse>* Start(RpcEnvironment& env,
-                                                               grpc::CallbackServerContext* context,
-                                                               const v1::GenerateRequest* request);
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(RpcEnvironment& env,
+                                                           grpc::CallbackServerContext* context,
+                                                           const grpc::ByteBuffer* request);
 
   void OnEvent(TurnEvent event) override;
   void OnFinished(absl::Status status) override;
@@ -40,20 +40,21 @@ class TurnStream final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
   using TimePoint = std::chrono::steady_clock::time_point;
 
   TurnStream(RpcEnvironment& env, grpc::CallbackServerContext& context)
-      : call_(env, "Generate", context), context_(context) {}
+      : env_(env), call_(env, "Generate", context), context_(context) {}
 
-  absl::Status Begin(const v1::GenerateRequest& request);
+  absl::Status Begin(const grpc::ByteBuffer* bytes);
   // Writes or finishes if there is something to do and nothing under way.
   void Advance();
   void CancelEngine(absl::Status status);
 
+  RpcEnvironment& env_;
   Call call_;
   grpc::CallbackServerContext& context_;
   std::shared_ptr<TurnStream> self_;
 
   std::mutex mutex_;
   std::deque<v1::GenerateResponse> pending_;
-  v1::GenerateResponse outgoing_;  // must not move while it is being written
+  grpc::ByteBuffer outgoing_;  // must not move while it is being written
   bool writing_ = false;
   bool broken_ = false;     // the client takes nothing any more
   bool finishing_ = false;  // Finish was called: nothing may follow

@@ -4,23 +4,25 @@
 
 namespace concertina {
 
-grpc::ServerUnaryReactor* UnaryCall::Start(RpcEnvironment& env, std::string_view method,
-                                           grpc::CallbackServerContext* context,
-                                           size_t message_bytes, int64_t limit_bytes,
-                                           const Body& body) {
-  const std::shared_ptr<UnaryCall> call(new UnaryCall(env, method, *context));
+grpc::ServerUnaryReactor* UnaryCall::StartWith(CallEnvironment& env, std::string_view method,
+                                               const RawCall& raw, const Body& body) {
+  const std::shared_ptr<UnaryCall> call(new UnaryCall(env, method, raw));
   call->self_ = call;
   const absl::Status status = Guarded([&] {
-    if (auto admitted = call->call_.Admit(message_bytes, limit_bytes); !admitted.ok())
-      return admitted;
-    return body(call);
+    absl::Status admitted = call->call_.Admit();
+    return admitted.ok() ? body(call) : admitted;
   });
   if (!status.ok()) call->Finish(status);
   return call.get();
 }
 
-void UnaryCall::Finish(const absl::Status& status) {
-  grpc::ServerUnaryReactor::Finish(call_.Finish(status));
+void UnaryCall::Reply(const google::protobuf::Message& response) {
+  response_ = Serialize(response);
+  Finish(absl::OkStatus());
+}
+
+void UnaryCall::Finish(const absl::Status& error) {
+  grpc::ServerUnaryReactor::Finish(call_.Finish(error));
 }
 
 void UnaryCall::WhenCancelled(std::function<void(absl::Status)> callback) {

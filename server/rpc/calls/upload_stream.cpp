@@ -12,8 +12,9 @@ constexpr int64_t kRetryAfterMs = 1000;
 
 }  // namespace
 
-grpc::ServerReadReactor<v1::UploadImageRequest>* UploadStream::Start(
-    RpcEnvironment& env, grpc::CallbackServerContext* context, v1::UploadImageResponse* response) {
+grpc::ServerReadReactor<grpc::ByteBuffer>* UploadStream::Start(RpcEnvironment& env,
+                                                               grpc::CallbackServerContext* context,
+                                                               grpc::ByteBuffer* response) {
   const std::shared_ptr<UploadStream> stream(new UploadStream(env, *context, *response));
   stream->self_ = stream;
   const absl::Status status = Guarded([&] { return stream->Begin(); });
@@ -27,21 +28,20 @@ grpc::ServerReadReactor<v1::UploadImageRequest>* UploadStream::Start(
 }
 
 UploadStream::UploadStream(RpcEnvironment& env, grpc::CallbackServerContext& context,
-                           v1::UploadImageResponse& response)
-    : call_(env, "UploadImage", context),
+                           grpc::ByteBuffer& response)
+    : env_(env),
+      call_(env, "UploadImage", context),
       context_(context),
       response_(response),
       uploads_at_arrival_(env.uploads.fetch_add(1)) {}
 
 absl::Status UploadStream::Begin() {
-  RpcEnvironment& env = call_.env();
-  if (auto s = call_.Admit(0, env.limits.small_message_bytes); !s.ok()) return s;
+  if (auto s = call_.Admit(); !s.ok()) return s;
   if (auto id = call_.SessionId(""); !id.ok()) return id.status();
-  if (uploads_at_arrival_ >= env.limits.max_uploads) {
-    env.metrics.OnRejected("UPLOAD_LIMIT");
+  if (uploads_at_arrival_ >= env_.limits.max_uploads) {
     return RetryLater("UPLOAD_LIMIT", "too many uploads in flight", kRetryAfterMs);
   }
-  return env.images.CheckVision();
+  return env_.images.CheckVision();
 }
 
 void UploadStream::Read() {
@@ -65,8 +65,10 @@ void UploadStream::OnReadDone(bool ok) {
 }
 
 absl::Status UploadStream::Append() {
-  const RpcLimits& limits = call_.env().limits;
-  const std::string& chunk = request_.chunk();
+  const RpcLimits& limits = env_.limits;
+  v1::UploadImageRequest request;
+  if (auto s = call_.Parse(&request_, limits.small_message_bytes, &request); !s.ok()) return s;
+  const std::string& chunk = request.chunk();
   if (static_cast<int64_t>(chunk.size()) > limits.upload_chunk_bytes) {
     return FieldError(
         "chunk", absl::StrCat("must not be larger than ", limits.upload_chunk_bytes, " bytes"));
@@ -81,17 +83,19 @@ absl::Status UploadStream::Append() {
 
 absl::Status UploadStream::Store() {
   if (file_.empty()) return FieldError("chunk", "the file must not be empty");
-  auto uploaded = call_.env().images.Upload(std::move(file_), "chunk");
+  auto uploaded = env_.images.Upload(std::move(file_), "chunk");
   if (!uploaded.ok()) return uploaded.status();
-  response_.set_sha256(uploaded->sha256);
-  response_.set_bytes(uploaded->bytes);
-  response_.set_width(uploaded->width);
-  response_.set_height(uploaded->height);
+  v1::UploadImageResponse response;
+  response.set_sha256(uploaded->sha256);
+  response.set_bytes(uploaded->bytes);
+  response.set_width(uploaded->width);
+  response.set_height(uploaded->height);
+  response_ = Serialize(response);
   return absl::OkStatus();
 }
 
 void UploadStream::End(const absl::Status& status) {
-  call_.env().uploads.fetch_sub(1);
+  env_.uploads.fetch_sub(1);
   Finish(call_.Finish(status));
 }
 
@@ -99,8 +103,9 @@ void UploadStream::OnDone() { self_.reset(); }
 
 void UploadStream::CheckStall(std::chrono::steady_clock::time_point now) {
   const std::lock_guard lock(mutex_);
-  if (!reading_ || now - read_started_ < call_.env().limits.stall_timeout) return;
+  if (!reading_ || now - read_started_ < env_.limits.stall_timeout) return;
   reading_ = false;
+  env_.metrics.OnRejected("CLIENT_STALLED");
   // The read outstanding keeps the call, and so the context, alive until it fails.
   context_.TryCancel();
 }

@@ -14,12 +14,12 @@ namespace concertina {
 // One UploadImage call: collects the pieces of a file, then checks and stores it. The file is
 // refused as soon as it is too large, and the call is cancelled when no piece comes for the stall
 // timeout.
-class UploadStream final : public grpc::ServerReadReactor<v1::UploadImageRequest>,
-                           public Stallable {
+class UploadStream final : public grpc::ServerReadReactor<grpc::ByteBuffer>, public Stallable {
  public:
   // What the service method returns.
-  static grpc::ServerReadReactor<v1::UploadImageRequest>* Start(
-      RpcEnvironment& env, grpc::CallbackServerContext* context, v1::UploadImageResponse* response);
+  static grpc::ServerReadReactor<grpc::ByteBuffer>* Start(RpcEnvironment& env,
+                                                          grpc::CallbackServerContext* context,
+                                                          grpc::ByteBuffer* response);
 
   void OnReadDone(bool ok) override;
   void OnDone() override;
@@ -27,7 +27,7 @@ class UploadStream final : public grpc::ServerReadReactor<v1::UploadImageRequest
 
  private:
   UploadStream(RpcEnvironment& env, grpc::CallbackServerContext& context,
-               v1::UploadImageResponse& response);
+               grpc::ByteBuffer& response);
 
   absl::Status Begin();
   absl::Status Append();
@@ -35,12 +35,13 @@ class UploadStream final : public grpc::ServerReadReactor<v1::UploadImageRequest
   void End(const absl::Status& status);
   void Read();
 
+  RpcEnvironment& env_;
   Call call_;
   grpc::CallbackServerContext& context_;
-  v1::UploadImageResponse& response_;
+  grpc::ByteBuffer& response_;
   const int32_t uploads_at_arrival_;
   std::shared_ptr<UploadStream> self_;
-  v1::UploadImageRequest request_;
+  grpc::ByteBuffer request_;
   std::string file_;
 
   std::mutex mutex_;

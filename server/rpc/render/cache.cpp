@@ -55,6 +55,7 @@ void Render(const CacheSnapshot& cache, v1::CacheState* out) {
   out->set_tokens_seen(cache.tokens_seen);
   out->set_full_bytes(cache.full_bytes);
   out->set_next_position(cache.next_position);
+  out->set_shared_bytes(cache.shared_bytes);
 }
 
 void Render(const FoldReport& layer, v1::LayerFold* out) {
@@ -87,6 +88,9 @@ void Render(const SessionInfo& session, v1::Session* out) {
   Render(session.cache, out->mutable_cache());
   RenderTime(session.created, out->mutable_create_time());
   RenderTime(session.last_used, out->mutable_last_used_time());
+  out->set_evicted(session.evicted);
+  if (session.expires.has_value()) RenderTime(*session.expires, out->mutable_expire_time());
+  out->set_transcript_bytes(session.transcript_bytes);
 }
 
 }  // namespace concertina
