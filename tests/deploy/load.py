@@ -52,7 +52,7 @@ class Load:
         command = [CLIENT, "--target", self.server.target, "chat", "--image",
                    self.picture(worker, source), "--max-tokens", self.tokens,
                    "--policy", "elastic" if worker % 4 == 3 else "concertina"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL) as chat:
             for question in self.questions:
                 self.stop.wait(self.pause * source.random())
@@ -60,7 +60,6 @@ class Load:
                     break
                 try:
                     chat.stdin.write(question.encode() + b"\n")
-                    chat.stdin.flush()
                 except BrokenPipeError:  # its session was refused
                     break
 

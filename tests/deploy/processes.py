@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("CONCERTINA_BINARY_DIR", os.path.join(ROOT, "build/release"))
+BUILD = os.environ.get("TEST_BUILD_DIR", os.path.join(ROOT, "build/release"))
 SERVER = os.path.join(BUILD, "server/app/concertina-server")
 CLIENT = os.path.join(BUILD, "client/concertina")
 START_SECONDS = 60
