@@ -71,7 +71,9 @@ TEST_P(Rebuild, GivesTheSameTokens) {
   const auto image = PlainImage(*TinyModel(), 0.4f);
   for (int turn = 0; turn < 6; ++turn) {
     if (turn > 0) {
+      const int64_t seen = engine.Get(evicted)->cache.tokens_seen;
       ASSERT_GT(*engine.Evict(evicted), 0);
+      EXPECT_EQ(engine.Get(evicted)->cache.tokens_seen, seen);
       EXPECT_TRUE(engine.Get(evicted)->evicted);
       EXPECT_EQ(engine.Get(evicted)->cache.used_bytes, 0);
     }
