@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,6 +58,14 @@ ChildProcess::~ChildProcess() {
 
 void ChildProcess::Signal(int signal) {
   if (IsRunning()) kill(pid_, signal);
+}
+
+void ChildProcess::LimitGrowth(int64_t bytes) {
+  int64_t pages = 0;
+  std::ifstream("/proc/" + std::to_string(pid_) + "/statm") >> pages;
+  const auto limit = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE) + bytes);
+  const rlimit both{limit, limit};
+  prlimit(pid_, RLIMIT_AS, &both, nullptr);
 }
 
 bool ChildProcess::IsRunning() {

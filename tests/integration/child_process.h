@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,7 +22,10 @@ class ChildProcess {
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
 
+  pid_t pid() const { return pid_; }
   void Signal(int signal);
+  // From now on its address space may grow by this much only.
+  void LimitGrowth(int64_t bytes);
   // Whether it has not ended yet.
   bool IsRunning();
   // Exit code, 1000 + signal if it was killed, or nothing if it runs on after `limit`.

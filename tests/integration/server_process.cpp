@@ -58,8 +58,8 @@ absl::StatusOr<std::unique_ptr<ServerProcess>> ServerProcess::Start(
   server->log_path_ = TemporaryPath("server.log");
   const std::string port_path = TemporaryPath("server.port");
   arguments.insert(arguments.begin(), CONCERTINA_SERVER);
-  arguments.insert(arguments.end(), {"--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
-                                     "--port-file", port_path});
+  arguments.insert(arguments.end(), {"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+                                     "--metrics-listen", "127.0.0.1:0", "--port-file", port_path});
   server->process_ =
       std::make_unique<ChildProcess>(arguments, "/dev/null", server->log_path_, server->log_path_);
   const absl::Status status = server->WaitUntilReady(port_path);
@@ -74,6 +74,7 @@ absl::Status ServerProcess::WaitUntilReady(const std::string& port_path) {
     int port = 0;
     if (std::ifstream(port_path) >> port) target_ = absl::StrCat("127.0.0.1:", port);
     metrics_port_ = NumberAfter(Log(), "metrics on port ");
+    admin_target_ = absl::StrCat("127.0.0.1:", NumberAfter(Log(), "admin on 127.0.0.1:"));
     if (!target_.empty() && metrics_port_ != 0) return absl::OkStatus();
     if (!process_->IsRunning()) return absl::InternalError("the server ended: " + Log());
     std::this_thread::sleep_for(milliseconds(10));
@@ -114,10 +115,10 @@ double ServerProcess::Gauge(const std::string& name, double expected) const {
 
 std::vector<std::string> BundledF32() { return {"--weights", "f32", "--pool-bytes", "1GiB"}; }
 
-std::vector<std::string> TinyLlava() {
+std::vector<std::string> TinyLlava(const std::string& pool_bytes) {
   return {"--model",      CONCERTINA_SOURCE_DIR "/tests/goldens/llava15-tiny",
           "--weights",    "f32",
-          "--pool-bytes", "16MiB",
+          "--pool-bytes", pool_bytes,
           "--threads",    "1"};
 }
 

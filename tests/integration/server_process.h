@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "client/admin.h"
 #include "client/client.h"
 #include "tests/integration/child_process.h"
 
 namespace concertina::testing {
 
-// concertina-server as a child process on free loopback ports, metrics included. Owned by the
+// concertina-server as a child process on free loopback ports, those of metrics and administration
+// included. Owned by the
 // thread that started it; the getters are thread-safe.
 class ServerProcess {
  public:
@@ -23,6 +25,9 @@ class ServerProcess {
 
   const std::string& target() const { return target_; }
   std::unique_ptr<client::Client> Connect() const { return client::Client::Connect(target_); }
+  std::unique_ptr<client::Admin> ConnectAdmin() const {
+    return client::Admin::Connect(admin_target_);
+  }
   std::string Log() const { return ReadWholeFile(log_path_); }
   ChildProcess& process() { return *process_; }
 
@@ -40,7 +45,7 @@ class ServerProcess {
   absl::Status WaitUntilReady(const std::string& port_path);
 
   std::string log_path_;
-  std::string target_;
+  std::string target_, admin_target_;
   int metrics_port_ = 0;
   std::unique_ptr<ChildProcess> process_;
 };
@@ -49,7 +54,7 @@ class ServerProcess {
 std::vector<std::string> BundledF32();
 
 // Flags for the tiny LLaVA of the golden fixtures: loads in milliseconds, says nonsense.
-std::vector<std::string> TinyLlava();
+std::vector<std::string> TinyLlava(const std::string& pool_bytes = "16MiB");
 
 // Runs the command line against `server`.
 CommandResult RunCli(const ServerProcess& server, std::vector<std::string> arguments,
