@@ -88,7 +88,7 @@ class Server(Process):
         super().__init__()
         port_file = os.path.join(self.folder.name, "port")
         self.start([SERVER, *flags, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
-                    "--port-file", port_file, "--grace-period", "0"], environment)
+                    "--admin-listen", "none", "--port-file", port_file, "--grace-period", "0"], environment)
         wait_for(lambda: self.check_running() or os.path.exists(port_file), "concertina-server")
         with open(port_file, encoding="utf-8") as file:
             self.target = "127.0.0.1:" + file.read().strip()
