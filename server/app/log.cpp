@@ -36,12 +36,13 @@ bool IsOurFailure(std::string_view code) {
   return code == "INTERNAL" || code == "UNKNOWN" || code == "DATA_LOSS";
 }
 
+std::string_view OrDash(std::string_view id) { return id.empty() ? "-" : id; }
+
 std::string CallText(const CallLogEntry& entry) {
   std::string text = fmt::format("{} {} {:.1f} ms", entry.method, entry.code, entry.seconds * 1e3);
   if (!entry.reason.empty()) text += fmt::format(" reason={}", entry.reason);
-  if (!entry.session_id.empty()) text += fmt::format(" session={}", entry.session_id);
-  if (!entry.request_id.empty()) text += fmt::format(" request={}", entry.request_id);
-  return text;
+  return text +
+         fmt::format(" session={} request={}", OrDash(entry.session_id), OrDash(entry.request_id));
 }
 
 std::string CallJson(const CallLogEntry& entry, std::string_view level) {
@@ -50,8 +51,8 @@ std::string CallJson(const CallLogEntry& entry, std::string_view level) {
   line["code"] = entry.code;
   line["seconds"] = entry.seconds;
   if (!entry.reason.empty()) line["reason"] = entry.reason;
-  if (!entry.session_id.empty()) line["session_id"] = entry.session_id;
-  if (!entry.request_id.empty()) line["request_id"] = entry.request_id;
+  line["session_id"] = OrDash(entry.session_id);
+  line["request_id"] = OrDash(entry.request_id);
   return Dump(line);
 }
 
@@ -67,15 +68,19 @@ Log::Log(LogFormat format, const std::string& level)
 
 Log::~Log() { logger_->flush(); }
 
-void Log::Info(std::string_view message) {
-  logger_->info("{}",
-                format_ == LogFormat::kJson ? Dump(Line("info", message)) : std::string(message));
+void Log::Write(int level, std::string_view message) {
+  const auto as = static_cast<spdlog::level::level_enum>(level);
+  if (!logger_->should_log(as)) return;
+  const auto name = spdlog::level::to_string_view(as);
+  logger_->log(as, "{}",
+               format_ == LogFormat::kJson ? Dump(Line({name.data(), name.size()}, message))
+                                           : std::string(message));
 }
 
-void Log::Error(std::string_view message) {
-  logger_->error("{}",
-                 format_ == LogFormat::kJson ? Dump(Line("error", message)) : std::string(message));
-}
+void Log::Debug(std::string_view message) { Write(spdlog::level::debug, message); }
+void Log::Info(std::string_view message) { Write(spdlog::level::info, message); }
+void Log::Warning(std::string_view message) { Write(spdlog::level::warn, message); }
+void Log::Error(std::string_view message) { Write(spdlog::level::err, message); }
 
 void Log::Call(const CallLogEntry& entry) {
   const auto level = IsOurFailure(entry.code) ? spdlog::level::err : spdlog::level::info;

@@ -21,12 +21,17 @@ class Log {
   Log(const Log&) = delete;
   Log& operator=(const Log&) = delete;
 
+  void Debug(std::string_view message);
   void Info(std::string_view message);
+  void Warning(std::string_view message);
   void Error(std::string_view message);
-  // Finished calls: failures of ours as errors, others as info.
+  // Finished calls: failures of ours as errors, others as info. Ids that the client did not send
+  // are "-", so that every line has the same fields.
   void Call(const CallLogEntry& entry);
 
  private:
+  void Write(int level, std::string_view message);
+
   const LogFormat format_;
   std::shared_ptr<spdlog::logger> logger_;
 };

@@ -4,12 +4,14 @@
 #include <fstream>
 #include <iostream>
 #include <string>
+#include <vector>
 
 #include "models/image/decode.h"
 #include "server/app/log.h"
 #include "server/app/runtime.h"
 #include "server/app/server_config.h"
 #include "server/app/signals.h"
+#include "server/app/units.h"
 
 namespace {
 
@@ -33,25 +35,42 @@ bool WritePort(const std::string& path, int port) {
   return std::rename(temporary.c_str(), path.c_str()) == 0;
 }
 
-int Serve(const concertina::ServerConfig& config) {
-  concertina::StopSignals signals;
+int PrintMemory(const concertina::ServerConfig& config) {
+  concertina::Log log(config.log_format, "error");
+  const auto plan = concertina::Runtime::PlanOnly(config, log);
+  if (!plan.ok()) {
+    log.Error(std::string(plan.status().message()));
+    return 1;
+  }
+  std::cout << concertina::FormatMemoryPlan(*plan);
+  return 0;
+}
+
+int Serve(const concertina::ServerConfig& config, const std::vector<std::string>& warnings) {
   concertina::Log log(config.log_format, config.log_level);
+  concertina::StopSignals signals([&log] { log.Warning("stopping at once: a second signal"); });
+  for (const std::string& warning : warnings) log.Warning(warning);
   auto runtime = concertina::Runtime::Start(config, log);
   if (!runtime.ok()) {
     log.Error(std::string(runtime.status().message()));
     return 1;
   }
   signals.SetReady();
+  log.Info("listening on " + (*runtime)->address());
+  if (const std::string admin = (*runtime)->admin_address(); !admin.empty()) {
+    log.Info("admin on " + admin);
+  }
+  if (const int port = (*runtime)->metrics_port(); port != 0) {
+    log.Info("metrics on port " + std::to_string(port));
+  }
+  // Last: who waits for the file finds everything else done.
   if (!config.port_file.empty() && !WritePort(config.port_file, (*runtime)->port())) {
     log.Error("cannot write the port file");
     return 1;
   }
-  log.Info("listening on " + (*runtime)->address());
-  if (const int port = (*runtime)->metrics_port(); port != 0) {
-    log.Info("metrics on port " + std::to_string(port));
-  }
   signals.Wait();
-  log.Info("stopping");
+  log.Info("stopping: turns in flight may go on for " +
+           concertina::FormatDuration(config.grace_period));
   (*runtime)->Stop(config.grace_period);
   runtime->reset();
   log.Info("stopped");
@@ -68,5 +87,6 @@ int main(int argc, char** argv) {
   }
   ConfigureMalloc();
   concertina::ConfigureOpenCv(arguments.config.limits.images);
-  return Serve(arguments.config);
+  return arguments.print_memory ? PrintMemory(arguments.config)
+                                : Serve(arguments.config, arguments.warnings);
 }

@@ -6,12 +6,14 @@
 
 #include "absl/status/statusor.h"
 #include "models/bundle/model.h"
+#include "server/app/engine_log.h"
 #include "server/app/log.h"
+#include "server/app/memory_plan.h"
 #include "server/app/server_config.h"
 #include "server/engine/engine.h"
-#include "server/metrics/engine_metrics.h"
 #include "server/metrics/registry.h"
 #include "server/metrics/rpc_metrics.h"
+#include "server/rpc/admin_server.h"
 #include "server/rpc/rpc_server.h"
 
 namespace concertina {
@@ -24,6 +26,8 @@ class Runtime {
   // runtime.
   static absl::StatusOr<std::unique_ptr<Runtime>> Start(
       const ServerConfig& config, Log& log, std::shared_ptr<const Model> model = nullptr);
+  // What a server with this configuration may take. Loads the model, listens nowhere.
+  static absl::StatusOr<MemoryPlan> PlanOnly(const ServerConfig& config, Log& log);
   // Stop without grace, if it was not stopped before.
   ~Runtime();
   Runtime(const Runtime&) = delete;
@@ -38,22 +42,29 @@ class Runtime {
   const RpcServer& rpc() const { return *rpc_; }
   std::string address() const { return rpc_->address(); }
   int port() const { return rpc_->port(); }
+  std::string admin_address() const { return admin_ == nullptr ? "" : admin_->address(); }
   int metrics_port() const { return metrics_port_; }  // 0 when switched off
   std::string metrics_text() const { return registry_->Text(); }
+  const MemoryPlan& memory_plan() const { return memory_plan_; }
 
  private:
   Runtime() = default;
-  absl::Status StartEngine(const ServerConfig& config);
+  absl::Status StartEngine(const ServerConfig& config, Log& log,
+                           std::shared_ptr<const Model> model);
   absl::Status StartRpc(const ServerConfig& config, Log& log);
+  absl::Status StartAdmin(const ServerConfig& config, Log& log);
   absl::Status StartMetrics(const ServerConfig& config);
+  void AddMemoryMetrics();
+  void AddLimitMetrics(const ServerConfig& config);
 
   std::shared_ptr<const Model> model_;
   std::string model_name_;
   std::unique_ptr<MetricsRegistry> registry_;
-  std::shared_ptr<EngineMetrics> engine_metrics_;
   std::unique_ptr<RpcMetrics> rpc_metrics_;
   std::unique_ptr<Engine> engine_;
+  MemoryPlan memory_plan_;
   std::unique_ptr<RpcServer> rpc_;
+  std::unique_ptr<AdminServer> admin_;  // null when switched off
   int metrics_port_ = 0;
   bool stopped_ = false;
 };

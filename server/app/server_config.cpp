@@ -1,113 +1,196 @@
 #include "server/app/server_config.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <cctype>
+#include <cstdlib>
+#include <map>
 #include <sstream>
 #include <thread>
 
-#include "cache/policies/policy.h"
-#include "server/app/units.h"
+#include "absl/strings/str_cat.h"
+#include "server/app/config_checks.h"
+#include "server/app/config_file.h"
+#include "server/app/settings.h"
 
 namespace concertina {
 namespace {
 
-constexpr char kNone[] = "none";
-constexpr char kAuto[] = "auto";
+constexpr char kPrefix[] = "CONCERTINA_";
+constexpr char kConfig[] = "config";
+constexpr int kUsageError = 2;
+// Read by our scripts and tests, which may start a server.
+constexpr std::array<const char*, 8> kOtherVariables = {
+    "FULL", "SEED", "TARGET", "SERVER", "CLI", "TORCH_DIR", "TORCH_INDEX", "SKIP_PACKAGES"};
 
-// Texts of the flags, before they mean anything.
-struct RawFlags {
-  std::string model;
-  std::string vision;
-  std::string weights = kAuto;
-  std::string kv = kAuto;
-  std::string pool_bytes = "1GiB";
-  std::string budget = "0.2";
-  std::string log_format = "text";
-  double grace_seconds = 30;
-  int threads = 0;
+// What was given on the command line, before anything is looked at.
+struct CommandLine {
+  std::map<std::string, std::string> values;
+  std::string config_path;
+  bool print_config = false;
+  bool print_memory = false;
 };
 
-// "--pool-bytes" and "POOL_BYTES": the same setting.
-std::string EnvironmentName(const std::string& flag) {
-  std::string name = "CONCERTINA_";
-  for (const char c : flag.substr(2)) {
-    name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+// "pool-bytes" is CONCERTINA_POOL_BYTES.
+std::string EnvironmentName(const std::string& name) {
+  std::string variable = kPrefix;
+  for (const char c : name) {
+    variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   }
-  return name;
+  return variable;
 }
 
-template <typename T>
-CLI::Option* Add(CLI::App& app, const std::string& flag, T& value, const std::string& help) {
-  return app.add_option(flag, value, help)->envname(EnvironmentName(flag))->capture_default_str();
+// An empty variable counts as none.
+std::string Environment(const std::string& name) {
+  const char* const value = std::getenv(EnvironmentName(name).c_str());
+  return value == nullptr ? "" : value;
 }
 
-// CLI11 takes a text for bad, empty for good.
-template <typename Parse>
-CLI::Validator Parses(const Parse& parse) {
-  return CLI::Validator(
-      [parse](std::string& text) {
-        const auto parsed = parse(text);
-        return parsed.ok() ? std::string() : std::string(parsed.status().message());
-      },
-      "");
+void AddOptions(CLI::App& app, CommandLine& line) {
+  ConfigDraft defaults;
+  for (const Setting& setting : Settings()) {
+    app.add_option_function<std::string>(
+           "--" + setting.name,
+           [&line, name = setting.name](const std::string& text) { line.values[name] = text; },
+           setting.help)
+        ->group(setting.group)
+        ->type_name(setting.type)
+        ->default_str(setting.get(defaults));
+  }
+  app.add_option("--config", line.config_path, "TOML file of settings")
+      ->group("Process")
+      ->type_name("PATH");
+  app.add_flag("--print-config", line.print_config, "Print the effective settings as TOML and end")
+      ->group("Process");
+  app.add_flag("--print-memory", line.print_memory,
+               "Load the model, print the upper bound of resident memory and end")
+      ->group("Process");
+  app.footer(
+      "Every setting can also be given in the environment (--pool-bytes as CONCERTINA_POOL_BYTES)\n"
+      "and in the file (pool-bytes = \"2GiB\"). A flag counts before the environment, the\n"
+      "environment before the file. SIZE: 64KiB, 512MiB, 2GiB. TIME: 500ms, 30s, 5m, 2h; a number\n"
+      "alone is seconds.");
 }
 
-void AddModelFlags(CLI::App& app, RawFlags& raw, ServerConfig& config) {
-  Add(app, "--model", raw.model,
-      "GGUF file or Hugging Face folder; the bundled model if not given");
-  Add(app, "--vision", raw.vision, "Vision adapter folder of a GGUF model, or \"none\"");
-  Add(app, "--model-name", config.model_name, "Name to serve the model under");
-  Add(app, "--chat-family", config.chat_family, "Chat family, for templates that are not known");
-  Add(app, "--weights", raw.weights, "Type of the weights")
-      ->check(CLI::IsMember({kAuto, "f32", "bf16"}));
+absl::Status Set(const Setting& setting, const std::string& text, const std::string& origin,
+                 ConfigDraft& draft) {
+  const absl::Status status = setting.set(text, draft);
+  if (status.ok()) return status;
+  return absl::InvalidArgumentError(absl::StrCat(origin, ": ", std::string(status.message())));
 }
 
-void AddCacheFlags(CLI::App& app, RawFlags& raw, ServerConfig& config) {
-  Add(app, "--kv", raw.kv, "Type of cached keys and values")
-      ->check(CLI::IsMember({kAuto, "f32", "bf16"}));
-  Add(app, "--pool-bytes", raw.pool_bytes, "Size of the cache pool")->check(Parses(ParseBytes));
-  Add(app, "--policy", config.engine.default_policy, "Cache policy of sessions that name none")
-      ->check(Parses([](const std::string& name) { return MakePolicy(name); }));
-  Add(app, "--budget", raw.budget, "Cache budget of sessions that name none: 0.2, 256t or 64MiB")
-      ->check(Parses(ParseBudgetText));
-  Add(app, "--max-sessions", config.engine.max_sessions, "Open sessions")
-      ->check(CLI::Range(1, 1 << 20));
-  Add(app, "--max-tokens", config.engine.max_tokens_default,
-      "Tokens of an answer when the request names none")
-      ->check(CLI::Range(1, config.engine.max_tokens_limit));
+absl::Status ReadFile(const std::string& path, ConfigDraft& draft) {
+  const auto values = ReadConfigFile(path);
+  if (!values.ok()) return values.status();
+  for (const FileValue& value : *values) {
+    const std::string origin = absl::StrCat(path, ":", value.line, ": ", value.key);
+    const auto setting = std::find_if(Settings().begin(), Settings().end(),
+                                      [&](const Setting& s) { return s.name == value.key; });
+    if (setting == Settings().end()) {
+      return absl::InvalidArgumentError(origin + ": there is no such setting");
+    }
+    if (absl::Status status = Set(*setting, value.text, origin, draft); !status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
-void AddProcessFlags(CLI::App& app, RawFlags& raw, ServerConfig& config) {
-  Add(app, "--listen", config.listen, "host:port of gRPC; port 0 takes a free one");
-  Add(app, "--metrics-listen", config.metrics_listen, "host:port of /metrics, or \"none\"");
-  Add(app, "--port-file", config.port_file, "File to write the gRPC port to when ready");
-  Add(app, "--threads", raw.threads, "Compute threads; 0 takes all cores")
-      ->check(CLI::Range(0, 1024));
-  Add(app, "--grace-period", raw.grace_seconds, "Seconds for turns in flight after SIGTERM")
-      ->check(CLI::Range(0.0, 3600.0));
-  Add(app, "--log-format", raw.log_format, "text or json")->check(CLI::IsMember({"text", "json"}));
-  Add(app, "--log-level", config.log_level, "debug, info, warning or error")
-      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+absl::Status Read(const CommandLine& line, ConfigDraft& draft) {
+  const std::string path = line.config_path.empty() ? Environment(kConfig) : line.config_path;
+  if (!path.empty()) {
+    if (absl::Status status = ReadFile(path, draft); !status.ok()) return status;
+  }
+  for (const Setting& setting : Settings()) {
+    const std::string text = Environment(setting.name);
+    if (text.empty()) continue;
+    const absl::Status status = Set(setting, text, EnvironmentName(setting.name), draft);
+    if (!status.ok()) return status;
+  }
+  for (const Setting& setting : Settings()) {
+    const auto given = line.values.find(setting.name);
+    if (given == line.values.end()) continue;
+    const absl::Status status = Set(setting, given->second, "--" + setting.name, draft);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
-// REQUIRES: every text passed its check.
-void Interpret(const RawFlags& raw, ServerConfig& config) {
-  const bool bundled = raw.model.empty();
-  config.model = bundled ? CONCERTINA_BUNDLED_MODEL : raw.model;
-  config.vision = raw.vision.empty() && bundled ? CONCERTINA_BUNDLED_VISION : raw.vision;
-  if (config.vision == kNone) config.vision.clear();
-  if (config.metrics_listen == kNone) config.metrics_listen.clear();
-  const bool bf16 = raw.weights == kAuto ? HasFastBf16() : raw.weights == "bf16";
-  config.weights = bf16 ? MatrixType::kBf16 : MatrixType::kF32;
-  const bool kv_bf16 = raw.kv == kAuto ? bf16 : raw.kv == "bf16";
-  config.engine.default_entry_type = kv_bf16 ? EntryType::kBf16 : EntryType::kF32;
-  config.engine.pool_bytes = *ParseBytes(raw.pool_bytes);
-  config.engine.default_budget = *ParseBudgetText(raw.budget);
-  config.engine.threads = raw.threads > 0
-                              ? raw.threads
-                              : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  config.grace_period = std::chrono::milliseconds(static_cast<int64_t>(raw.grace_seconds * 1000));
-  config.log_format = raw.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
+// Replaces what is left to the machine by what it comes to, so that the draft can be printed.
+void Resolve(ConfigDraft& draft) {
+  ServerConfig& config = draft.config;
+  const bool bundled = draft.model.empty() || draft.model == CONCERTINA_BUNDLED_MODEL;
+  if (bundled) draft.model = CONCERTINA_BUNDLED_MODEL;
+  if (draft.vision.empty()) draft.vision = bundled ? CONCERTINA_BUNDLED_VISION : "none";
+  config.model = draft.model;
+  config.vision = draft.vision == "none" ? "" : draft.vision;
+  if (draft.weights == "auto") draft.weights = HasFastBf16() ? "bf16" : "f32";
+  if (draft.kv == "auto") draft.kv = draft.weights;
+  config.weights = draft.weights == "bf16" ? MatrixType::kBf16 : MatrixType::kF32;
+  config.engine.default_entry_type = draft.kv == "bf16" ? EntryType::kBf16 : EntryType::kF32;
+  if (config.engine.threads == 0) {
+    config.engine.threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));
+  }
+  config.log_format = draft.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
+}
+
+std::string PrintConfig(ConfigDraft& draft) {
+  std::string toml;
+  const std::string* group = nullptr;
+  for (const Setting& setting : Settings()) {
+    if (group == nullptr || *group != setting.group) {
+      absl::StrAppend(&toml, group == nullptr ? "" : "\n", "# ", setting.group, "\n");
+      group = &setting.group;
+    }
+    const std::string text = setting.get(draft);
+    absl::StrAppend(&toml, setting.name, " = ", setting.number ? text : TomlString(text), "\n");
+  }
+  return toml;
+}
+
+// Variables that look like ours but are not: most likely a typing error.
+std::vector<std::string> UnknownVariables() {
+  std::vector<std::string> unknown;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    const std::string name(text.substr(0, text.find('=')));
+    if (!name.starts_with(kPrefix) || name == EnvironmentName(kConfig)) continue;
+    const bool known =
+        std::any_of(Settings().begin(), Settings().end(),
+                    [&](const Setting& s) { return EnvironmentName(s.name) == name; }) ||
+        std::any_of(kOtherVariables.begin(), kOtherVariables.end(),
+                    [&](const char* other) { return name == std::string(kPrefix) + other; });
+    if (!known) unknown.push_back("the environment variable " + name + " matches no setting");
+  }
+  std::sort(unknown.begin(), unknown.end());
+  return unknown;
+}
+
+void Fail(const std::string& message, ParsedArguments& parsed) {
+  parsed.exit_code = kUsageError;
+  parsed.message = message + "\nRun with --help for more information.\n";
+}
+
+void Interpret(const CommandLine& line, ParsedArguments& parsed) {
+  ConfigDraft draft;
+  draft.config.engine.threads = 0;
+  absl::Status status = Read(line, draft);
+  if (status.ok()) {
+    Resolve(draft);
+    status = CheckConfig(draft.config);
+  }
+  if (!status.ok()) return Fail(std::string(status.message()), parsed);
+  parsed.print_memory = line.print_memory;
+  parsed.warnings = UnknownVariables();
+  for (std::string& warning : ConfigWarnings(draft.config)) {
+    parsed.warnings.push_back(std::move(warning));
+  }
+  if (line.print_config) {
+    parsed.exit_code = 0;
+    parsed.message = PrintConfig(draft);
+  }
+  parsed.config = std::move(draft.config);
 }
 
 }  // namespace
@@ -116,21 +199,19 @@ bool HasFastBf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
 
 ParsedArguments ParseArguments(int argc, const char* const* argv) {
   ParsedArguments parsed;
-  RawFlags raw;
+  CommandLine line;
   CLI::App app(
       "Serves a vision-language model over gRPC; every conversation owns an elastic KV cache.",
       "concertina-server");
   app.set_version_flag("--version", CONCERTINA_VERSION);
   try {
-    AddModelFlags(app, raw, parsed.config);
-    AddCacheFlags(app, raw, parsed.config);
-    AddProcessFlags(app, raw, parsed.config);
+    AddOptions(app, line);
     app.parse(argc, argv);
-    Interpret(raw, parsed.config);
+    Interpret(line, parsed);
   } catch (const CLI::ParseError& error) {
     std::ostringstream out;
     std::ostringstream err;
-    parsed.exit_code = app.exit(error, out, err) == 0 ? 0 : 2;
+    parsed.exit_code = app.exit(error, out, err) == 0 ? 0 : kUsageError;
     parsed.message = out.str() + err.str();
   }
   return parsed;

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
+#include <utility>
 
 namespace concertina {
 namespace {
@@ -23,7 +24,7 @@ sigset_t Signals() {
 
 }  // namespace
 
-StopSignals::StopSignals() {
+StopSignals::StopSignals(std::function<void()> on_second) : on_second_(std::move(on_second)) {
   const sigset_t set = Signals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   // A client or scraper that goes away is an error of write(), not the end of the process.
@@ -53,7 +54,10 @@ void StopSignals::Run() {
 void StopSignals::Handle(int signal) {
   const std::lock_guard lock(mutex_);
   if (!ready_) std::_Exit(0);
-  if (++signals_ > 1) std::_Exit(kSignalExitBase + signal);
+  if (++signals_ > 1) {
+    on_second_();
+    std::_Exit(kSignalExitBase + signal);
+  }
   changed_.notify_all();
 }
 

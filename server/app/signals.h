@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -12,7 +13,8 @@ namespace concertina {
 // process. Construct before any other thread starts: they inherit that these signals are blocked.
 class StopSignals {
  public:
-  StopSignals();
+  // `on_second` is called before the second signal ends the process.
+  explicit StopSignals(std::function<void()> on_second);
   ~StopSignals();
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
@@ -25,6 +27,7 @@ class StopSignals {
   void Run();
   void Handle(int signal);
 
+  const std::function<void()> on_second_;
   std::atomic<bool> ready_{false};
   std::atomic<bool> ending_{false};
   std::mutex mutex_;

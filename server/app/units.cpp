@@ -2,6 +2,7 @@
 
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <limits>
 #include <optional>
 
@@ -16,6 +17,15 @@ struct Unit {
 };
 constexpr std::array<Unit, 4> kUnits{
     {{"GiB", int64_t{1} << 30}, {"MiB", int64_t{1} << 20}, {"KiB", int64_t{1} << 10}, {"B", 1}}};
+
+struct TimeUnit {
+  std::string_view name;
+  int64_t ms;
+};
+// "ms" before the others: they are the end of a text, too.
+constexpr std::array<TimeUnit, 4> kTimeUnits{
+    {{"ms", 1}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1000}}};
+constexpr double kYearMs = 366.0 * 24 * 3'600'000;
 
 template <typename Number>
 std::optional<Number> ParseNumber(std::string_view text) {
@@ -50,6 +60,44 @@ absl::StatusOr<int64_t> ParseBytes(std::string_view text) {
   return *count;
 }
 
+std::string FormatBytes(int64_t bytes) {
+  for (const Unit& unit : kUnits) {
+    if (bytes % unit.bytes == 0 && bytes != 0) {
+      return absl::StrCat(bytes / unit.bytes, std::string(unit.name));
+    }
+  }
+  return absl::StrCat(bytes, "B");
+}
+
+absl::StatusOr<std::chrono::milliseconds> ParseDuration(std::string_view text) {
+  int64_t unit_ms = 1000;
+  for (const TimeUnit& unit : kTimeUnits) {
+    if (!text.ends_with(unit.name)) continue;
+    unit_ms = unit.ms;
+    text.remove_suffix(unit.name.size());
+    break;
+  }
+  const auto count = ParseNumber<double>(text);
+  const double ms = count.value_or(-1) * static_cast<double>(unit_ms);
+  if (!(ms >= 0 && ms <= kYearMs)) {
+    return absl::InvalidArgumentError("not a time: use for example 500ms, 30s, 5m or 2h");
+  }
+  return std::chrono::milliseconds(std::llround(ms));
+}
+
+std::string FormatDuration(std::chrono::milliseconds duration) {
+  const int64_t ms = duration.count();
+  if (ms == 0) return "0";
+  for (const std::string_view name : {"h", "m", "s"}) {
+    for (const TimeUnit& unit : kTimeUnits) {
+      if (unit.name == name && ms % unit.ms == 0) {
+        return absl::StrCat(ms / unit.ms, std::string(name));
+      }
+    }
+  }
+  return absl::StrCat(ms, "ms");
+}
+
 absl::StatusOr<Budget> ParseBudgetText(std::string_view text) {
   const absl::Status usage =
       absl::InvalidArgumentError("not a budget: use a ratio (0.2), tokens (256t) or bytes (64MiB)");
@@ -79,12 +127,7 @@ std::string FormatBudget(const Budget& budget) {
     case Budget::Unit::kBytes:
       break;
   }
-  for (const Unit& unit : kUnits) {
-    if (budget.bytes % unit.bytes == 0) {
-      return absl::StrCat(budget.bytes / unit.bytes, std::string(unit.name));
-    }
-  }
-  return absl::StrCat(budget.bytes, "B");
+  return FormatBytes(budget.bytes);
 }
 
 }  // namespace concertina

@@ -25,10 +25,11 @@ void ObserveIfReached(Histogram& histogram, std::chrono::nanoseconds duration) {
 }  // namespace
 
 struct EngineMetrics::Counters {
-  explicit Counters(MetricsRegistry& r)
+  Counters(MetricsRegistry& r, std::span<const std::string_view> policies)
       : finished(r.Counter("generations_finished_total", "Turns that ended, by reason.")),
-        rejected(r.Counter("requests_rejected_total", "Requests refused, by reason.")),
         closed(r.Counter("sessions_closed_total", "Sessions that ended, by reason.")),
+        evicted(
+            r.Counter("session_evictions_total", "Caches of idle sessions given up, by reason.")),
         folded(r.Counter("kv_folded_entries_total",
                          "Cache entries dropped or merged, by phase and policy.")),
         prompt(r.Counter("prompt_tokens_total", "Prompt tokens prefilled, by modality.")),
@@ -40,14 +41,25 @@ struct EngineMetrics::Counters {
                    .Add({})),
         rebuilds(r.Counter("session_rebuilds_total",
                            "Caches computed again from the transcript of their session.")
-                     .Add({})) {
+                     .Add({})),
+        evicted_bytes(r.Counter("session_evicted_bytes_total",
+                                "Bytes the pool got back from caches given up.")
+                          .Add({})) {
+    // From 0 on, so that rate() sees the first event, too.
     for (const char* reason : {"stop", "length", "stop_string", "cancelled", "deadline", "error"}) {
       finished.Add({{"reason", reason}});
     }
+    for (const char* reason : {"closed", "expired"}) closed.Add({{"reason", reason}});
+    for (const char* reason : {"pool", "admin"}) evicted.Add({{"reason", reason}});
+    for (const std::string_view policy : policies) {
+      for (const char* phase : {"prefill", "decode"}) {
+        folded.Add({{"phase", phase}, {"policy", std::string(policy)}});
+      }
+    }
   }
 
-  Family<Counter>&finished, &rejected, &closed, &folded, &prompt;
-  Counter &text_tokens, &image_tokens, &generated, &reused, &rebuilds;
+  Family<Counter>&finished, &closed, &evicted, &folded, &prompt;
+  Counter &text_tokens, &image_tokens, &generated, &reused, &rebuilds, &evicted_bytes;
 };
 
 struct EngineMetrics::Gauges {
@@ -56,6 +68,8 @@ struct EngineMetrics::Gauges {
         waiting(Make(r, "requests_waiting", "Turns waiting for admission.")),
         sessions(Make(r, "sessions_active", "Open sessions.")),
         busy(Make(r, "sessions_busy", "Sessions with a turn in flight.")),
+        evicted(Make(r, "sessions_evicted",
+                     "Sessions whose cache was given up and is computed again when needed.")),
         draining(Make(r, "draining", "1 while the server takes no new work.")),
         used(Make(r, "kv_pool_used_bytes", "Bytes of cache pages in use.")),
         reserved(Make(r, "kv_pool_reserved_bytes", "Bytes of the pool promised to sessions.")),
@@ -67,8 +81,8 @@ struct EngineMetrics::Gauges {
     return r.Gauge(name, help).Add({});
   }
 
-  Gauge &running, &waiting, &sessions, &busy, &draining, &used, &reserved, &capacity, &workspace,
-      &transcript;
+  Gauge &running, &waiting, &sessions, &busy, &evicted, &draining, &used, &reserved, &capacity,
+      &workspace, &transcript;
 };
 
 struct EngineMetrics::Histograms {
@@ -108,8 +122,8 @@ struct EngineMetrics::Histograms {
       &compression, &mass, &used, &batch;
 };
 
-EngineMetrics::EngineMetrics(MetricsRegistry& registry)
-    : counters_(std::make_unique<Counters>(registry)),
+EngineMetrics::EngineMetrics(MetricsRegistry& registry, std::span<const std::string_view> policies)
+    : counters_(std::make_unique<Counters>(registry, policies)),
       gauges_(std::make_unique<Gauges>(registry)),
       histograms_(std::make_unique<Histograms>(registry)) {}
 
@@ -121,6 +135,7 @@ void EngineMetrics::OnGauges(const EngineGauges& gauges) {
   set(gauges_->waiting, gauges.requests_waiting);
   set(gauges_->sessions, gauges.sessions_active);
   set(gauges_->busy, gauges.sessions_busy);
+  set(gauges_->evicted, gauges.sessions_evicted);
   set(gauges_->draining, gauges.draining ? 1 : 0);
   set(gauges_->used, gauges.pool_used_bytes);
   set(gauges_->reserved, gauges.pool_reserved_bytes);
@@ -177,10 +192,11 @@ void EngineMetrics::OnSessionClosed(std::string_view reason) {
   counters_->closed.Add({{"reason", std::string(reason)}}).Increment();
 }
 
-void EngineMetrics::OnRebuild() { counters_->rebuilds.Increment(); }
-
-void EngineMetrics::OnRejected(std::string_view reason) {
-  counters_->rejected.Add({{"reason", std::string(reason)}}).Increment();
+void EngineMetrics::OnEvicted(std::string_view reason, int64_t freed_bytes) {
+  counters_->evicted.Add({{"reason", std::string(reason)}}).Increment();
+  counters_->evicted_bytes.Increment(static_cast<double>(freed_bytes));
 }
+
+void EngineMetrics::OnRebuild() { counters_->rebuilds.Increment(); }
 
 }  // namespace concertina

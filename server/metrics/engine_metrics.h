@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "server/engine/observer.h"
@@ -9,10 +10,11 @@
 namespace concertina {
 
 // What the engine reports, as Prometheus metrics. Thread-safe; calls cost a few atomic additions.
-class EngineMetrics final : public EngineObserver {
+class EngineMetrics : public EngineObserver {
  public:
-  // `registry` must outlive this object.
-  explicit EngineMetrics(MetricsRegistry& registry);
+  // `registry` must outlive this object. `policies`: names that series begin at 0 for.
+  explicit EngineMetrics(MetricsRegistry& registry,
+                         std::span<const std::string_view> policies = {});
   ~EngineMetrics() override;
 
   void OnGauges(const EngineGauges& gauges) override;
@@ -28,8 +30,8 @@ class EngineMetrics final : public EngineObserver {
   void OnTurnEnd(std::string_view reason, const TurnTimings& timings, int64_t generated,
                  double used_share_of_full) override;
   void OnSessionClosed(std::string_view reason) override;
+  void OnEvicted(std::string_view reason, int64_t freed_bytes) override;
   void OnRebuild() override;
-  void OnRejected(std::string_view reason) override;
 
  private:
   struct Counters;

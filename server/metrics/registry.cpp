@@ -1,10 +1,14 @@
 #include "server/metrics/registry.h"
 
+#include <netdb.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <exception>
-#include <fstream>
 #include <mutex>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -14,32 +18,62 @@ namespace concertina {
 namespace {
 
 constexpr char kPrefix[] = "concertina_";
+constexpr std::chrono::milliseconds kVisitInterval{5};
+
+// Where this process reaches what it listens on itself. CivetWeb takes "PORT" and "HOST:PORT".
+std::pair<std::string, int> ConnectableAddress(const std::string& listen, int port) {
+  const size_t colon = listen.rfind(':');
+  std::string host = colon == std::string::npos ? "" : listen.substr(0, colon);
+  if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
+  if (host.empty() || host == "0.0.0.0") host = "127.0.0.1";
+  if (host == "::") host = "::1";
+  return {host, port};
+}
+
+// Connects and hangs up.
+void Visit(const std::pair<std::string, int>& address) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const std::string port = std::to_string(address.second);
+  if (getaddrinfo(address.first.c_str(), port.c_str(), &hints, &found) != 0) return;
+  const int file = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (file >= 0) {
+    // Whether it succeeds does not matter: the listener may be gone already.
+    static_cast<void>(connect(file, found->ai_addr, found->ai_addrlen));
+    close(file);
+  }
+  freeaddrinfo(found);
+}
 
 }  // namespace
 
-// Gauges whose value is asked for at each scrape.
-class SampledGauges final : public prometheus::Collectable {
+// Metrics whose value is asked for at each scrape.
+class SampledMetrics final : public prometheus::Collectable {
  public:
-  explicit SampledGauges(prometheus::Labels labels) {
+  explicit SampledMetrics(prometheus::Labels labels) {
     for (const auto& [name, value] : labels) labels_.push_back({name, value});
   }
 
-  void Add(std::string name, std::string help, std::function<double()> read) {
+  void Add(prometheus::MetricType type, std::string name, std::string help,
+           std::function<double()> read) {
     const std::lock_guard lock(mutex_);
-    gauges_.push_back({std::move(name), std::move(help), std::move(read)});
+    metrics_.push_back({type, std::move(name), std::move(help), std::move(read)});
   }
 
   std::vector<prometheus::MetricFamily> Collect() const override {
     const std::lock_guard lock(mutex_);
     std::vector<prometheus::MetricFamily> families;
-    for (const Sampled& gauge : gauges_) {
+    for (const Sampled& sampled : metrics_) {
       prometheus::ClientMetric metric;
       metric.label = labels_;
-      metric.gauge.value = gauge.read();
+      (sampled.type == prometheus::MetricType::Counter ? metric.counter.value
+                                                       : metric.gauge.value) = sampled.read();
       prometheus::MetricFamily family;
-      family.name = gauge.name;
-      family.help = gauge.help;
-      family.type = prometheus::MetricType::Gauge;
+      family.name = sampled.name;
+      family.help = sampled.help;
+      family.type = sampled.type;
       family.metric.push_back(std::move(metric));
       families.push_back(std::move(family));
     }
@@ -48,6 +82,7 @@ class SampledGauges final : public prometheus::Collectable {
 
  private:
   struct Sampled {
+    prometheus::MetricType type;
     std::string name;
     std::string help;
     std::function<double()> read;
@@ -55,15 +90,15 @@ class SampledGauges final : public prometheus::Collectable {
 
   std::vector<prometheus::ClientMetric::Label> labels_;
   mutable std::mutex mutex_;
-  std::vector<Sampled> gauges_;
+  std::vector<Sampled> metrics_;
 };
 
 MetricsRegistry::MetricsRegistry(std::string model_name)
     : labels_{{"model", std::move(model_name)}},
       registry_(std::make_shared<prometheus::Registry>()),
-      sampled_(std::make_shared<SampledGauges>(labels_)) {}
+      sampled_(std::make_shared<SampledMetrics>(labels_)) {}
 
-MetricsRegistry::~MetricsRegistry() = default;
+MetricsRegistry::~MetricsRegistry() { StopExposing(); }
 
 prometheus::Family<prometheus::Counter>& MetricsRegistry::Counter(const std::string& name,
                                                                   const std::string& help) {
@@ -94,7 +129,12 @@ prometheus::Family<prometheus::Histogram>& MetricsRegistry::Histogram(const std:
 
 void MetricsRegistry::SampleGauge(const std::string& name, const std::string& help,
                                   std::function<double()> read) {
-  sampled_->Add(kPrefix + name, help, std::move(read));
+  sampled_->Add(prometheus::MetricType::Gauge, kPrefix + name, help, std::move(read));
+}
+
+void MetricsRegistry::SampleCounter(const std::string& name, const std::string& help,
+                                    std::function<double()> read) {
+  sampled_->Add(prometheus::MetricType::Counter, kPrefix + name, help, std::move(read));
 }
 
 std::string MetricsRegistry::Text() const {
@@ -109,8 +149,10 @@ absl::StatusOr<int> MetricsRegistry::Expose(const std::string& listen) {
     exposer_ = std::make_unique<prometheus::Exposer>(listen);
     exposer_->RegisterCollectable(registry_);
     exposer_->RegisterCollectable(sampled_);
-    const std::vector<int> ports = exposer_->GetListeningPorts();
-    if (!ports.empty()) return ports.front();
+    if (const auto ports = exposer_->GetListeningPorts(); !ports.empty()) {
+      address_ = ConnectableAddress(listen, ports.front());
+      return ports.front();
+    }
   } catch (const std::exception&) {
     // CivetWeb's text says nothing beyond "null context"; ours names what the operator can change.
   }
@@ -118,12 +160,20 @@ absl::StatusOr<int> MetricsRegistry::Expose(const std::string& listen) {
   return absl::FailedPreconditionError("metrics cannot listen on " + listen);
 }
 
-double ProcessResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  double total_pages = 0;
-  double resident_pages = 0;
-  if (!(statm >> total_pages >> resident_pages)) return 0;
-  return resident_pages * static_cast<double>(sysconf(_SC_PAGESIZE));
+void MetricsRegistry::StopExposing() {
+  if (exposer_ == nullptr) return;
+  std::atomic<bool> stopped{false};
+  // CivetWeb's listening thread notices that it shall stop when poll() returns, which without a
+  // visitor takes up to two seconds. So it gets visitors.
+  std::thread visitor([&] {
+    while (!stopped) {
+      Visit(address_);
+      std::this_thread::sleep_for(kVisitInterval);
+    }
+  });
+  exposer_.reset();
+  stopped = true;
+  visitor.join();
 }
 
 }  // namespace concertina

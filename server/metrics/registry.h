@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "prometheus/counter.h"
@@ -14,7 +15,7 @@
 
 namespace concertina {
 
-class SampledGauges;
+class SampledMetrics;
 
 // All metrics of one process. Every name gets the prefix "concertina_" and every series the label
 // `model`. Thread-safe.
@@ -33,6 +34,9 @@ class MetricsRegistry {
   // A gauge read when somebody scrapes. `read` is called on the scraping thread; it must stay valid
   // as long as the registry is exposed.
   void SampleGauge(const std::string& name, const std::string& help, std::function<double()> read);
+  // The same for a number that only grows; the name ends in _total.
+  void SampleCounter(const std::string& name, const std::string& help,
+                     std::function<double()> read);
 
   // What /metrics answers, in the Prometheus text format.
   std::string Text() const;
@@ -40,18 +44,15 @@ class MetricsRegistry {
   // Serves /metrics on "host:port" (port 0 takes a free one) until destruction; returns the port.
   // FAILED_PRECONDITION when the address cannot be used.
   absl::StatusOr<int> Expose(const std::string& listen);
-  // Ends serving; waits for a scrape under way. What SampleGauge's functions read may go after
-  // this.
-  void StopExposing() { exposer_.reset(); }
+  // Ends serving; waits for a scrape under way. What the sampling functions read may go after this.
+  void StopExposing();
 
  private:
   prometheus::Labels labels_;
   std::shared_ptr<prometheus::Registry> registry_;
-  std::shared_ptr<SampledGauges> sampled_;
+  std::shared_ptr<SampledMetrics> sampled_;
   std::unique_ptr<prometheus::Exposer> exposer_;
+  std::pair<std::string, int> address_;  // the exposer's, as seen from here
 };
-
-// Resident set of this process in bytes; 0 when the kernel does not tell.
-double ProcessResidentBytes();
 
 }  // namespace concertina

@@ -1,11 +1,15 @@
 #include "server/app/server_config.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
+#include <fstream>
+#include <string>
 #include <vector>
 
-#include "server/app/units.h"
+#include "server/app/config_checks.h"
+#include "tests/app/environment.h"
 
 namespace concertina {
 namespace {
@@ -15,30 +19,12 @@ ParsedArguments Parse(std::vector<const char*> arguments) {
   return ParseArguments(static_cast<int>(arguments.size()), arguments.data());
 }
 
-TEST(UnitsTest, BytesNeedWholeNumbersAndBinaryUnits) {
-  EXPECT_EQ(*ParseBytes("512MiB"), int64_t{512} << 20);
-  EXPECT_EQ(*ParseBytes("2GiB"), int64_t{2} << 30);
-  EXPECT_EQ(*ParseBytes("1KiB"), 1024);
-  EXPECT_EQ(*ParseBytes("77"), 77);
-  EXPECT_EQ(*ParseBytes("77B"), 77);
-  for (const char* bad :
-       {"", "MiB", "0", "0MiB", "-1", "1.5GiB", "1MB", "1 MiB", "9999999999GiB", "1e3", "x"}) {
-    EXPECT_FALSE(ParseBytes(bad).ok()) << bad;
-  }
-}
-
-TEST(UnitsTest, BudgetsComeInThreeUnitsAndBack) {
-  EXPECT_EQ(ParseBudgetText("0.2")->ratio, 0.2);
-  EXPECT_EQ(ParseBudgetText("1")->ratio, 1.0);
-  EXPECT_EQ(ParseBudgetText("256t")->tokens, 256);
-  EXPECT_EQ(ParseBudgetText("64MiB")->bytes, 64 << 20);
-  for (const char* bad :
-       {"", "t", "0t", "-1t", "1.5t", "0", "1.1", "-0.2", "nan", "inf", "0MiB", "a"}) {
-    EXPECT_FALSE(ParseBudgetText(bad).ok()) << bad;
-  }
-  for (const char* text : {"0.2", "256t", "64MiB", "3GiB", "1000B"}) {
-    EXPECT_EQ(FormatBudget(*ParseBudgetText(text)), text);
-  }
+std::string WriteFile(const std::string& contents) {
+  static int count = 0;
+  const std::string path = ::testing::TempDir() + "config-" + std::to_string(getpid()) + "-" +
+                           std::to_string(count++) + ".toml";
+  std::ofstream(path, std::ios::binary) << contents;
+  return path;
 }
 
 TEST(ServerConfigTest, DefaultsServeTheBundledModel) {
@@ -83,14 +69,135 @@ TEST(ServerConfigTest, FlagsAreUnderstood) {
   EXPECT_EQ(config.chat_family, "llava-1.5");
 }
 
-TEST(ServerConfigTest, EnvironmentCountsUnlessAFlagIsGiven) {
-  setenv("CONCERTINA_POOL_BYTES", "64MiB", 1);
-  setenv("CONCERTINA_MODEL", "/from/environment", 1);
+TEST(ServerConfigTest, FlagsCountBeforeTheEnvironmentAndThatBeforeTheFile) {
+  const std::string path = WriteFile("pool-bytes = \"1MiB\"\nmax-sessions = 5\nmodel = '/file'\n");
+  EXPECT_EQ(Parse({"--config", path.c_str()}).config.engine.pool_bytes, 1 << 20);
+  const EnvironmentVariable pool("CONCERTINA_POOL_BYTES", "64MiB");
+  const EnvironmentVariable model("CONCERTINA_MODEL", "/environment");
   EXPECT_EQ(Parse({}).config.engine.pool_bytes, 64 << 20);
-  EXPECT_EQ(Parse({}).config.model, "/from/environment");
-  EXPECT_EQ(Parse({"--pool-bytes", "1MiB"}).config.engine.pool_bytes, 1 << 20);
-  unsetenv("CONCERTINA_POOL_BYTES");
-  unsetenv("CONCERTINA_MODEL");
+  const ParsedArguments parsed = Parse({"--config", path.c_str(), "--pool-bytes", "2MiB"});
+  EXPECT_EQ(parsed.config.engine.pool_bytes, 2 << 20);
+  EXPECT_EQ(parsed.config.model, "/environment");
+  EXPECT_EQ(parsed.config.engine.max_sessions, 5);
+  const EnvironmentVariable config("CONCERTINA_CONFIG", path);
+  EXPECT_EQ(Parse({}).config.engine.max_sessions, 5);
+  const EnvironmentVariable empty("CONCERTINA_MODEL", "");
+  EXPECT_EQ(Parse({}).config.model, "/file") << "an empty variable counts as none";
+}
+
+TEST(ServerConfigTest, AFaultNamesTheSettingAndWhereItIs) {
+  struct Case {
+    const char* file;
+    const char* message;
+  };
+  for (const Case& wrong :
+       std::vector<Case>{{"\npool-bytes = \"much\"", ":2: pool-bytes: \"much\" is not a size"},
+                         {"frobnicate = 1", ":1: frobnicate: there is no such setting"},
+                         {"config = 'x'", ":1: config: there is no such setting"},
+                         {"max-batch = 1\nmax-batch = 2", ":2: "},
+                         {"max-batch = 1\npolicy = 'full'\nmax-batch = 1", ":3: "},
+                         {"max-batch", ":1: "},
+                         {"max-batch = ", ":1: "},
+                         {"max-batch = 0", ":1: max-batch: \"0\" is not a whole number from 1 to"},
+                         {"max-batch = 1.5", ":1: max-batch: \"1.5\" is not"},
+                         {"max-batch = true", ":1: max-batch: not a string or a number"},
+                         {"max-batch = [1, 2]", ":1: max-batch: not a string or a number"},
+                         {"[cache]\npool-bytes = '1GiB'", ":1: cache: not a string or a number"},
+                         {"listen = 127.0.0.1:1", ":1: "},
+                         {"idle-timeout = nan", ":1: idle-timeout: \"nan\" is not a time"}}) {
+    const std::string path = WriteFile(wrong.file);
+    const ParsedArguments parsed = Parse({"--config", path.c_str()});
+    EXPECT_EQ(parsed.exit_code, 2) << wrong.file;
+    EXPECT_TRUE(parsed.message.starts_with(path + wrong.message)) << parsed.message;
+  }
+  const EnvironmentVariable batch("CONCERTINA_MAX_BATCH", "x");
+  EXPECT_TRUE(Parse({}).message.starts_with("CONCERTINA_MAX_BATCH: \"x\" is not"))
+      << Parse({}).message;
+  EXPECT_EQ(Parse({"--max-batch", "7"}).exit_code, 2) << "overridden, but wrong all the same";
+}
+
+TEST(ServerConfigTest, AFileThatCannotBeReadIsAFault) {
+  const std::string missing = ::testing::TempDir() + "no-such-file.toml";
+  for (const std::string& path : {missing, ::testing::TempDir()}) {
+    const ParsedArguments parsed = Parse({"--config", path.c_str()});
+    EXPECT_EQ(parsed.exit_code, 2);
+    EXPECT_NE(parsed.message.find(path), std::string::npos) << parsed.message;
+  }
+  EXPECT_FALSE(Parse({"--config", WriteFile("").c_str()}).exit_code.has_value());
+}
+
+TEST(ServerConfigTest, WhatIsPrintedIsTheSameWhenReadAgain) {
+  const EnvironmentVariable batch("CONCERTINA_MAX_BATCH", "7");
+  const ParsedArguments printed =
+      Parse({"--print-config", "--policy", "elastic", "--budget", "256t", "--model-name",
+             "a \"quoted\" \\ name", "--grace-period", "1.5", "--metrics-listen", "none",
+             "--idle-timeout", "0", "--threads", "3", "--vision", "none"});
+  ASSERT_EQ(printed.exit_code, 0) << printed.message;
+  for (const char* line : {"max-batch = 7\n", "grace-period = \"1500ms\"\n", "threads = 3\n",
+                           "metrics-listen = \"none\"\n", "budget = \"256t\"\n"}) {
+    EXPECT_NE(printed.message.find(line), std::string::npos) << line << printed.message;
+  }
+  const EnvironmentVariable other("CONCERTINA_MAX_BATCH", "");
+  const std::string path = WriteFile(printed.message);
+  const ParsedArguments again = Parse({"--config", path.c_str(), "--print-config"});
+  EXPECT_EQ(again.exit_code, 0);
+  EXPECT_EQ(again.message, printed.message);
+  EXPECT_EQ(again.config.model_name, "a \"quoted\" \\ name");
+  EXPECT_EQ(again.config.engine.default_budget.tokens, 256);
+  EXPECT_EQ(again.config.vision, "");
+}
+
+TEST(ServerConfigTest, AVariableThatMatchesNothingIsAWarning) {
+  const EnvironmentVariable typo("CONCERTINA_POOL_BITES", "1GiB");
+  const EnvironmentVariable seed("CONCERTINA_SEED", "1");
+  const ParsedArguments parsed = Parse({});
+  ASSERT_FALSE(parsed.exit_code.has_value());
+  ASSERT_EQ(parsed.warnings.size(), 1u);
+  EXPECT_NE(parsed.warnings[0].find("CONCERTINA_POOL_BITES"), std::string::npos);
+  EXPECT_EQ(parsed.warnings[0].find("1GiB"), std::string::npos) << "values may be secret";
+}
+
+TEST(ServerConfigTest, SettingsThatContradictEachOtherAreNamed) {
+  struct Case {
+    std::vector<const char*> flags;
+    const char* setting;
+    const char* other;
+  };
+  for (const Case& wrong : std::vector<Case>{
+           {{"--max-tokens", "100", "--max-tokens-limit", "99"}, "max-tokens:", "max-tokens-limit"},
+           {{"--max-session-transcript-bytes", "2GiB"},
+            "max-session-transcript-bytes:",
+            "max-transcript-bytes"},
+           {{"--max-image-bytes", "8MiB", "--image-store-bytes", "4MiB"},
+            "max-image-bytes:",
+            "image-store-bytes"},
+           {{"--budget", "2GiB"}, "budget:", "pool-bytes"},
+           {{"--metrics-listen", "127.0.0.1:50051"}, "metrics-listen:", "listen"},
+           {{"--admin-listen", "0.0.0.0:50051"}, "admin-listen:", "listen"},
+           {{"--admin-listen", "0.0.0.0:1", "--metrics-listen", "[::]:1"},
+            "metrics-listen:",
+            "admin-listen"}}) {
+    const ParsedArguments parsed = Parse(wrong.flags);
+    EXPECT_EQ(parsed.exit_code, 2) << wrong.setting;
+    EXPECT_TRUE(parsed.message.starts_with(wrong.setting)) << parsed.message;
+    EXPECT_NE(parsed.message.find(wrong.other, 5), std::string::npos) << parsed.message;
+  }
+  EXPECT_FALSE(Parse({"--listen", "h:0", "--admin-listen", "h:0", "--metrics-listen", "h:0"})
+                   .exit_code.has_value());
+  EXPECT_FALSE(Parse({"--admin-listen", "10.0.0.1:50051"}).exit_code.has_value());
+  EXPECT_EQ(Parse({"--admin-listen", "10.0.0.1:50052"}).warnings.size(), 1u);
+}
+
+TEST(ServerConfigTest, APoolSmallerThanOneConversationIsNamed) {
+  ServerConfig config = Parse({"--pool-bytes", "64KiB"}).config;
+  LanguageConfig model;
+  model.layers = 32;
+  model.kv_heads = 8;
+  model.head_dim = 128;
+  const absl::Status status = CheckAgainstModel(config, model);
+  EXPECT_TRUE(std::string(status.message()).starts_with("pool-bytes: 64KiB")) << status;
+  config.engine.pool_bytes = int64_t{1} << 30;
+  EXPECT_TRUE(CheckAgainstModel(config, model).ok());
 }
 
 TEST(ServerConfigTest, WrongFlagsEndWithOneClearText) {

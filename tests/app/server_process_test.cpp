@@ -29,8 +29,8 @@ class ServerProcess {
     log_file_ = port_file_ + ".log";
     unlink(port_file_.c_str());
     arguments.insert(arguments.begin(), CONCERTINA_SERVER);
-    for (const char* argument :
-         {"--listen", "127.0.0.1:0", "--metrics-listen", "none", "--port-file"}) {
+    for (const char* argument : {"--listen", "127.0.0.1:0", "--metrics-listen", "none",
+                                 "--admin-listen", "none", "--port-file"}) {
       arguments.emplace_back(argument);
     }
     arguments.push_back(port_file_);

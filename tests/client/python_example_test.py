@@ -37,7 +37,7 @@ class PythonExample(unittest.TestCase):
         cls.addClassCleanup(log.close)
         cls.server = subprocess.Popen(
             [SERVER, "--listen", "127.0.0.1:0", "--port-file", port_file,
-             "--metrics-listen", "none"], cwd=ROOT, stdout=log, stderr=log)
+             "--metrics-listen", "none", "--admin-listen", "none"], cwd=ROOT, stdout=log, stderr=log)
         cls.addClassCleanup(cls.stop_server)
         end = time.monotonic() + START_LIMIT_S
         while not os.path.exists(port_file) or not os.path.getsize(port_file):

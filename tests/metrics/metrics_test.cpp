@@ -9,6 +9,7 @@
 
 #include "server/metrics/engine_metrics.h"
 #include "server/metrics/info_metrics.h"
+#include "server/metrics/process_metrics.h"
 #include "server/metrics/registry.h"
 #include "server/metrics/rpc_metrics.h"
 
@@ -67,7 +68,7 @@ class MetricsTest : public ::testing::Test {
     engine_.OnTurnEnd("stop", timings, 10, 0.2);
     engine_.OnSessionClosed("closed");
     engine_.OnRebuild();
-    engine_.OnRejected("QUEUE_FULL");
+    rpc_.OnRejected("QUEUE_FULL");
     rpc_.OnCall("Generate", "OK", 1.2);
     rpc_.OnRejected("CALL_LIMIT");
     rpc_.OnImageDecode(0.02);

@@ -22,14 +22,15 @@ stop_server() {
 # free one, and returns when it answers calls, with SERVER_PORT set.
 #
 # It has a session of its own, so that Ctrl-C in the chat does not reach it, and gets a SIGTERM should
-# this script be killed. Metrics are off unless CONCERTINA_METRICS_LISTEN asks for them: their usual
-# port may be another server's.
+# this script be killed. Metrics and the admin service are off unless CONCERTINA_METRICS_LISTEN and
+# CONCERTINA_ADMIN_LISTEN ask for them: their usual ports may be another server's.
 start_server() {
   local port_file="$LOGS/server.$$.port" waited
   mkdir -p "$LOGS"
   rm -f "$port_file"
   setsid setpriv --pdeathsig TERM "$SERVER" --listen "127.0.0.1:$1" --port-file "$port_file" \
-    --metrics-listen "${CONCERTINA_METRICS_LISTEN:-none}" "${@:2}" </dev/null >"$SERVER_LOG" 2>&1 &
+    --metrics-listen "${CONCERTINA_METRICS_LISTEN:-none}" \
+    --admin-listen "${CONCERTINA_ADMIN_LISTEN:-none}" "${@:2}" </dev/null >"$SERVER_LOG" 2>&1 &
   SERVER_PID=$!
   for ((waited = 0; waited < 2400; ++waited)); do
     if [[ -s $port_file ]]; then

@@ -24,6 +24,7 @@ absl::StatusOr<std::unique_ptr<InProcessServer>> InProcessServer::Start(
     ServerConfig config, std::shared_ptr<const Model> model, bool with_metrics) {
   std::unique_ptr<InProcessServer> server(new InProcessServer);
   config.listen = "127.0.0.1:0";
+  config.admin_listen = "";
   config.metrics_listen = with_metrics ? "127.0.0.1:0" : "";
   auto runtime = Runtime::Start(config, server->log_, std::move(model));
   if (!runtime.ok()) return runtime.status();

@@ -1,0 +1,87 @@
+#include "server/app/config_checks.h"
+
+#include <array>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cache/entry_layout.h"
+#include "server/app/setting.h"
+#include "server/app/units.h"
+
+namespace concertina {
+namespace {
+
+absl::Status Wrong(const std::string& what) { return absl::InvalidArgumentError(what); }
+
+bool IsWildcard(const std::string& host) { return host == "0.0.0.0" || host == "[::]"; }
+
+bool IsLoopback(const std::string& host) {
+  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
+}
+
+absl::Status CheckAddresses(const ServerConfig& config) {
+  using Named = std::pair<const char*, const std::string*>;
+  const std::array<Named, 3> addresses{{{"listen", &config.listen},
+                                        {"admin-listen", &config.admin_listen},
+                                        {"metrics-listen", &config.metrics_listen}}};
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    for (size_t j = i + 1; j < addresses.size(); ++j) {
+      const auto a = ParseAddress(*addresses[i].second);
+      const auto b = ParseAddress(*addresses[j].second);
+      if (!a.ok() || !b.ok() || a->port != b->port || a->port == 0) continue;
+      if (a->host != b->host && !IsWildcard(a->host) && !IsWildcard(b->host)) continue;
+      return Wrong(
+          absl::StrCat(addresses[j].first, ": port ", b->port, " is that of ", addresses[i].first));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckConfig(const ServerConfig& config) {
+  const EngineOptions& engine = config.engine;
+  if (engine.max_tokens_default > engine.max_tokens_limit) {
+    return Wrong(absl::StrCat("max-tokens: ", engine.max_tokens_default,
+                              " is more than max-tokens-limit, ", engine.max_tokens_limit));
+  }
+  if (engine.max_session_transcript_bytes > engine.max_transcript_bytes) {
+    return Wrong(absl::StrCat(
+        "max-session-transcript-bytes: ", FormatBytes(engine.max_session_transcript_bytes),
+        " is more than max-transcript-bytes, ", FormatBytes(engine.max_transcript_bytes)));
+  }
+  if (config.limits.images.max_bytes > config.limits.image_store_bytes) {
+    return Wrong(absl::StrCat("max-image-bytes: ", FormatBytes(config.limits.images.max_bytes),
+                              " is more than image-store-bytes, ",
+                              FormatBytes(config.limits.image_store_bytes)));
+  }
+  const Budget& budget = engine.default_budget;
+  if (budget.unit == Budget::Unit::kBytes && budget.bytes > engine.pool_bytes) {
+    return Wrong(absl::StrCat("budget: ", FormatBudget(budget), " is more than pool-bytes, ",
+                              FormatBytes(engine.pool_bytes)));
+  }
+  return CheckAddresses(config);
+}
+
+absl::Status CheckAgainstModel(const ServerConfig& config, const LanguageConfig& model) {
+  const CacheShape shape{model.layers, model.kv_heads, model.head_dim};
+  const int64_t floor = PageBytesFor(shape) * model.layers * model.kv_heads;
+  if (config.engine.pool_bytes < floor) {
+    return Wrong(absl::StrCat("pool-bytes: ", FormatBytes(config.engine.pool_bytes),
+                              " cannot hold one conversation with this model, which takes ", floor,
+                              " bytes at least"));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> ConfigWarnings(const ServerConfig& config) {
+  std::vector<std::string> warnings;
+  const auto admin = ParseAddress(config.admin_listen);
+  if (admin.ok() && !IsLoopback(admin->host)) {
+    warnings.push_back(absl::StrCat("admin-listen: ", config.admin_listen,
+                                    " asks for no credentials and can be reached from outside"));
+  }
+  return warnings;
+}
+
+}  // namespace concertina

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "models/language/language_config.h"
+#include "server/app/server_config.h"
+
+namespace concertina {
+
+// What no setting can check alone. The texts name the settings.
+
+// INVALID_ARGUMENT: settings contradict each other.
+absl::Status CheckConfig(const ServerConfig& config);
+
+// INVALID_ARGUMENT: the model cannot be served like this.
+absl::Status CheckAgainstModel(const ServerConfig& config, const LanguageConfig& model);
+
+// What is legal but seldom meant.
+std::vector<std::string> ConfigWarnings(const ServerConfig& config);
+
+}  // namespace concertina

@@ -1,0 +1,197 @@
+#include "server/app/settings.h"
+
+#include <utility>
+
+#include "cache/policies/policy.h"
+#include "server/app/units.h"
+
+namespace concertina {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr int64_t kKiB = int64_t{1} << 10;
+constexpr int64_t kMiB = int64_t{1} << 20;
+constexpr int64_t kTiB = int64_t{1} << 40;
+
+template <typename T>
+Field<T> Of(T ConfigDraft::*member) {
+  return [member](ConfigDraft& draft) -> T& { return draft.*member; };
+}
+template <typename T>
+Field<T> Of(T ServerConfig::*member) {
+  return [member](ConfigDraft& draft) -> T& { return draft.config.*member; };
+}
+template <typename T>
+Field<T> Of(T EngineOptions::*member) {
+  return [member](ConfigDraft& draft) -> T& { return draft.config.engine.*member; };
+}
+template <typename T>
+Field<T> Of(T RpcLimits::*member) {
+  return [member](ConfigDraft& draft) -> T& { return draft.config.limits.*member; };
+}
+template <typename T>
+Field<T> Of(T ImageLimits::*member) {
+  return [member](ConfigDraft& draft) -> T& { return draft.config.limits.images.*member; };
+}
+
+void AddModel(std::vector<Setting>& all) {
+  const char* const kGroup = "Model";
+  all.push_back(
+      TextSetting({"model", kGroup, "GGUF file or Hugging Face folder; empty: the bundled model"},
+                  "PATH", Of(&ConfigDraft::model)));
+  all.push_back(TextSetting({"vision", kGroup, "Vision adapter folder of a GGUF model, or none"},
+                            "PATH|none", Of(&ConfigDraft::vision)));
+  all.push_back(
+      TextSetting({"model-name", kGroup, "Name to serve the model under; empty: the file's"},
+                  "NAME", Of(&ServerConfig::model_name)));
+  all.push_back(
+      TextSetting({"chat-family", kGroup, "Chat family, for templates that are not known"}, "NAME",
+                  Of(&ServerConfig::chat_family)));
+  all.push_back(ChoiceSetting(
+      {"weights", kGroup, "Type of the weights; auto: bf16 where the CPU is fast at it"},
+      {"auto", "f32", "bf16"}, Of(&ConfigDraft::weights)));
+  all.push_back(NumberSetting({"threads", kGroup, "Compute threads; 0: all cores"}, 0, 1024,
+                              Of(&EngineOptions::threads)));
+}
+
+Setting BudgetSetting(std::string group) {
+  Setting setting;
+  setting.name = "budget";
+  setting.group = std::move(group);
+  setting.type = "BUDGET";
+  setting.help = "Cache budget of sessions that name none: 0.2, 256t or 64MiB";
+  setting.set = [](const std::string& value, ConfigDraft& draft) -> absl::Status {
+    const auto budget = ParseBudgetText(value);
+    if (!budget.ok()) {
+      return absl::InvalidArgumentError("\"" + value + "\" is " +
+                                        std::string(budget.status().message()));
+    }
+    draft.config.engine.default_budget = *budget;
+    return absl::OkStatus();
+  };
+  setting.get = [](ConfigDraft& draft) { return FormatBudget(draft.config.engine.default_budget); };
+  return setting;
+}
+
+void AddCache(std::vector<Setting>& all) {
+  const char* const kGroup = "Cache";
+  all.push_back(SizeSetting({"pool-bytes", kGroup, "Size of the cache pool"}, 64 * kKiB, 64 * kTiB,
+                            Of(&EngineOptions::pool_bytes)));
+  all.push_back(
+      ChoiceSetting({"kv", kGroup, "Type of cached keys and values; auto: as the weights"},
+                    {"auto", "f32", "bf16"}, Of(&ConfigDraft::kv)));
+  all.push_back(ChoiceSetting({"policy", kGroup, "Cache policy of sessions that name none"},
+                              {PolicyNames().begin(), PolicyNames().end()},
+                              Of(&EngineOptions::default_policy)));
+  all.push_back(BudgetSetting(kGroup));
+}
+
+void AddTurns(std::vector<Setting>& all) {
+  const char* const kGroup = "Turns";
+  all.push_back(NumberSetting({"max-batch", kGroup, "Turns in prefill or decoding together"}, 1,
+                              4096, Of(&EngineOptions::max_batch)));
+  all.push_back(
+      NumberSetting({"max-queued-turns", kGroup, "Turns waiting for admission; more are refused"},
+                    1, 65536, Of(&EngineOptions::max_queued_turns)));
+  all.push_back(
+      DurationSetting({"queue-timeout", kGroup, "A turn that waited this long is refused"},
+                      milliseconds(100), hours(24), false, Of(&EngineOptions::max_queue_wait)));
+  all.push_back(
+      NumberSetting({"max-tokens", kGroup, "Tokens of an answer when the request names none"}, 1,
+                    1 << 20, Of(&EngineOptions::max_tokens_default)));
+  all.push_back(NumberSetting({"max-tokens-limit", kGroup, "The most tokens a request may ask for"},
+                              1, 1 << 20, Of(&EngineOptions::max_tokens_limit)));
+  all.push_back(DurationSetting(
+      {"prefill-step", kGroup, "Prompts are computed this long between two tokens of the others"},
+      milliseconds(0), seconds(10), true, Of(&EngineOptions::prefill_step)));
+  all.push_back(
+      NumberSetting({"prefill-slice", kGroup, "Prompt rows of one layer computed together"}, 1,
+                    8192, Of(&EngineOptions::prefill_slice_rows)));
+}
+
+void AddSessions(std::vector<Setting>& all) {
+  const char* const kGroup = "Sessions";
+  all.push_back(NumberSetting({"max-sessions", kGroup, "Open sessions"}, 1, 1 << 20,
+                              Of(&EngineOptions::max_sessions)));
+  all.push_back(DurationSetting(
+      {"idle-timeout", kGroup, "A session without a turn for this long is closed; 0: never"},
+      milliseconds(100), hours(24 * 365), true, Of(&EngineOptions::session_idle_timeout)));
+  all.push_back(SizeSetting(
+      {"max-session-transcript-bytes", kGroup, "Tokens and pictures one session remembers"}, kKiB,
+      kTiB, Of(&EngineOptions::max_session_transcript_bytes)));
+  all.push_back(
+      SizeSetting({"max-transcript-bytes", kGroup, "Tokens and pictures all sessions remember"},
+                  kKiB, 64 * kTiB, Of(&EngineOptions::max_transcript_bytes)));
+}
+
+void AddCalls(std::vector<Setting>& all) {
+  const char* const kGroup = "Calls";
+  all.push_back(NumberSetting({"max-calls", kGroup, "Calls in flight, all methods"}, 1, 1 << 20,
+                              Of(&RpcLimits::max_calls)));
+  all.push_back(
+      NumberSetting({"max-calls-per-connection", kGroup, "Calls in flight of one connection"}, 1,
+                    1 << 20, Of(&RpcLimits::max_calls_per_connection)));
+  all.push_back(NumberSetting({"max-uploads", kGroup, "Uploads of pictures in flight"}, 1, 65536,
+                              Of(&RpcLimits::max_uploads)));
+  all.push_back(DurationSetting(
+      {"stall-timeout", kGroup, "A stream whose client takes nothing for this long is cancelled"},
+      milliseconds(100), hours(1), false, Of(&RpcLimits::stall_timeout)));
+}
+
+void AddPictures(std::vector<Setting>& all) {
+  const char* const kGroup = "Pictures";
+  all.push_back(NumberSetting({"max-decoders", kGroup, "Pictures decoded at the same time"}, 1, 256,
+                              Of(&RpcLimits::max_decoders)));
+  all.push_back(
+      SizeSetting({"image-store-bytes", kGroup, "Pictures kept, least recently used out first"},
+                  64 * kKiB, kTiB, Of(&RpcLimits::image_store_bytes)));
+  all.push_back(SizeSetting({"max-image-bytes", kGroup, "Size of a picture's file"}, kKiB,
+                            64 * kMiB, Of(&ImageLimits::max_bytes)));
+  all.push_back(Number64Setting({"max-image-pixels", kGroup, "Width times height of a picture"}, 4,
+                                int64_t{1} << 28, Of(&ImageLimits::max_pixels)));
+  all.push_back(NumberSetting({"max-image-side", kGroup, "Width and height of a picture"}, 2, 65535,
+                              Of(&ImageLimits::max_side)));
+}
+
+void AddProcess(std::vector<Setting>& all) {
+  const char* const kGroup = "Process";
+  all.push_back(AddressSetting({"listen", kGroup, "Address of gRPC; port 0 takes a free one"},
+                               false, Of(&ServerConfig::listen)));
+  all.push_back(
+      AddressSetting({"admin-listen", kGroup,
+                      "Address of AdminService and channelz: no credentials, keep it private"},
+                     true, Of(&ServerConfig::admin_listen)));
+  all.push_back(AddressSetting({"metrics-listen", kGroup, "Address of /metrics"}, true,
+                               Of(&ServerConfig::metrics_listen)));
+  all.push_back(TextSetting({"port-file", kGroup, "File to write the gRPC port to when ready"},
+                            "PATH", Of(&ServerConfig::port_file)));
+  all.push_back(
+      DurationSetting({"grace-period", kGroup, "Turns in flight may go on this long after SIGTERM"},
+                      milliseconds(0), hours(24), true, Of(&ServerConfig::grace_period)));
+  all.push_back(ChoiceSetting({"log-format", kGroup, "Lines on stderr"}, {"text", "json"},
+                              Of(&ConfigDraft::log_format)));
+  all.push_back(ChoiceSetting({"log-level", kGroup, "Least level that is logged"},
+                              {"debug", "info", "warning", "error"}, Of(&ServerConfig::log_level)));
+}
+
+}  // namespace
+
+const std::vector<Setting>& Settings() {
+  static const std::vector<Setting> kSettings = [] {
+    std::vector<Setting> all;
+    AddModel(all);
+    AddCache(all);
+    AddTurns(all);
+    AddSessions(all);
+    AddCalls(all);
+    AddPictures(all);
+    AddProcess(all);
+    return all;
+  }();
+  return kSettings;
+}
+
+}  // namespace concertina
