@@ -21,7 +21,6 @@ using testing::MakeRefusal;
 using testing::MakeTurn;
 using ::testing::Not;
 using testing::ProcessResult;
-using ::testing::SizeIs;
 
 constexpr char kImage[] = CONCERTINA_SOURCE_DIR "/docs/demo/scene.png";
 
@@ -91,7 +90,7 @@ TEST_F(BenchCliTest, PrintsTheUsualTable) {
 TEST_F(BenchCliTest, WarmupIsNotCounted) {
   const json out = RunJson({"--warmup", "3", "--requests", "2"});
   EXPECT_EQ(out["done"], 2);
-  EXPECT_THAT(service_.asked(), SizeIs(5));
+  EXPECT_EQ(service_.asked().size(), 5u);
 }
 
 TEST_F(BenchCliTest, CountsRefusalsByReasonAndHonoursTheirPause) {
@@ -115,7 +114,7 @@ TEST_F(BenchCliTest, WithoutRetriesARefusedRequestFailsAndItsSessionGoesOn) {
   EXPECT_EQ(out["failures"], (json{{"POOL_EXHAUSTED", 1}}));
   EXPECT_EQ(out["refusals"], (json{{"POOL_EXHAUSTED", 1}}));
   EXPECT_EQ(out["retried"], 0);
-  EXPECT_THAT(service_.opened(), SizeIs(1));
+  EXPECT_EQ(service_.opened().size(), 1u);
   EXPECT_EQ(service_.asked().at(1).session_id(), service_.asked().at(0).session_id());
 }
 

@@ -63,7 +63,7 @@ TEST_F(CallsTest, AForkIsAConversationOfItsOwn) {
     EXPECT_EQ(copy->Info()->turns(), 2);
     EXPECT_EQ(original->Info()->turns(), 1);
   }
-  ASSERT_THAT(service_.forked(), SizeIs(1));
+  ASSERT_EQ(service_.forked().size(), 1u);
   EXPECT_EQ(service_.forked()[0].session_id(), original->id());
   EXPECT_EQ(service_.forked()[0].new_session_id(), id);
   EXPECT_EQ(service_.asked()[1].session_id(), id);
@@ -132,7 +132,7 @@ TEST_F(CallsTest, ARefusedTurnIsRepeatedWhenTheServerSays) {
   const auto took = Clock::now() - begin;
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(answer->text, "ok");
-  EXPECT_THAT(service_.asked(), SizeIs(3));
+  EXPECT_EQ(service_.asked().size(), 3u);
   // The server's pause, twice; not the channel's own minute.
   EXPECT_GE(took, milliseconds(300));
   EXPECT_LT(took, seconds(20));
@@ -145,7 +145,7 @@ TEST_F(CallsTest, WithoutRetriesARefusalIsTheCallers) {
   const auto details = DetailsOf(conversation->Ask({Text("a")}).status());
   EXPECT_EQ(details.reason, "QUEUE_FULL");
   EXPECT_EQ(details.retry_after, milliseconds(150));
-  EXPECT_THAT(service_.asked(), SizeIs(1));
+  EXPECT_EQ(service_.asked().size(), 1u);
 }
 
 TEST_F(CallsTest, RetriesEndAfterTheLastAttemptWithItsDetails) {
@@ -153,7 +153,7 @@ TEST_F(CallsTest, RetriesEndAfterTheLastAttemptWithItsDetails) {
   auto conversation = Connect(Retrying(2))->Open();
   ASSERT_TRUE(conversation.ok());
   EXPECT_EQ(DetailsOf(conversation->Ask({Text("a")}).status()).reason, "POOL_EXHAUSTED");
-  EXPECT_THAT(service_.asked(), SizeIs(2));
+  EXPECT_EQ(service_.asked().size(), 2u);
 }
 
 TEST_F(CallsTest, AnAnswerThatBeganOrAnErrorForGoodIsNotRepeated) {
@@ -170,7 +170,7 @@ TEST_F(CallsTest, AnAnswerThatBeganOrAnErrorForGoodIsNotRepeated) {
   ASSERT_TRUE(conversation.ok());
   EXPECT_EQ(conversation->Ask({Text("a")}).status().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(conversation->Ask({Text("a")}).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(service_.asked(), SizeIs(2));
+  EXPECT_EQ(service_.asked().size(), 2u);
 }
 
 TEST_F(CallsTest, SessionsAreMadeAgainOnlyIfNoneCanHaveBeenMade) {
@@ -181,10 +181,10 @@ TEST_F(CallsTest, SessionsAreMadeAgainOnlyIfNoneCanHaveBeenMade) {
   at_once.retry_for = milliseconds(0);
   service_.AddOpenStatus(MakeError(grpc::RESOURCE_EXHAUSTED, "full", "SESSION_LIMIT"));
   EXPECT_TRUE(client->Open(at_once).ok());
-  EXPECT_THAT(service_.opened(), SizeIs(2));
+  EXPECT_EQ(service_.opened().size(), 2u);
   service_.AddOpenStatus(grpc::Status(grpc::UNAVAILABLE, "draining"));
   EXPECT_EQ(client->Open(at_once).status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(service_.opened(), SizeIs(3));
+  EXPECT_EQ(service_.opened().size(), 3u);
 }
 
 TEST_F(CallsTest, TheDeadlineSpansAllAttempts) {
@@ -196,7 +196,7 @@ TEST_F(CallsTest, TheDeadlineSpansAllAttempts) {
   const auto begin = Clock::now();
   EXPECT_EQ(conversation->Ask({Text("a")}).status().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_LT(Clock::now() - begin, seconds(20));
-  EXPECT_THAT(service_.asked(), SizeIs(1));
+  EXPECT_EQ(service_.asked().size(), 1u);
 }
 
 TEST_F(CallsTest, AnAsksOwnDeadlineIsStrongerThanTheClients) {

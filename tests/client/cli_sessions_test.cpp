@@ -61,11 +61,12 @@ TEST_F(CliSessionsTest, ForkPrintsTheIdOfAnOpenCopy) {
   const auto result = Run({"fork", "a"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   const auto forked = service_.forked();
-  ASSERT_THAT(forked, SizeIs(1));
+  ASSERT_EQ(forked.size(), 1u);
   EXPECT_EQ(result.out, forked[0].new_session_id() + "\n");
   EXPECT_THAT(service_.closed(), SizeIs(0));
-  EXPECT_EQ(json::parse(Run({"fork", "a", "--json"}).out)["session_id"],
-            service_.forked()[1].new_session_id());
+  const json second = json::parse(Run({"fork", "a", "--json"}).out);
+  ASSERT_EQ(service_.forked().size(), 2u);
+  EXPECT_EQ(second["session_id"], service_.forked()[1].new_session_id());
   EXPECT_EQ(Run({"fork", "x"}).exit_code, 1);
 }
 
@@ -78,7 +79,7 @@ TEST_F(CliSessionsTest, AskTalksInAnOpenSessionAndLeavesItOpen) {
   EXPECT_EQ(request.session_id(), "a");
   EXPECT_TRUE(request.has_expected_turn());
   EXPECT_EQ(request.expected_turn(), 3);
-  EXPECT_THAT(service_.opened(), SizeIs(0));
+  EXPECT_EQ(service_.opened().size(), 0u);
   EXPECT_THAT(service_.closed(), SizeIs(0));
   const auto kept = Run({"ask", "--keep", "begin"});
   EXPECT_EQ(kept.out, "ok\nsession " + service_.opened().at(0).session_id() + "\n");
@@ -94,10 +95,10 @@ TEST_F(CliSessionsTest, ChatUndoesForksAndReturns) {
   EXPECT_EQ(result.exit_code, 1);  // the first two lines
   EXPECT_THAT(result.err, HasSubstr("there is no turn to forget"));
   EXPECT_THAT(result.err, HasSubstr("this is not a copy"));
-  ASSERT_THAT(service_.updated(), SizeIs(1));
+  ASSERT_EQ(service_.updated().size(), 1u);
   EXPECT_EQ(service_.updated()[0].truncate_turn(), 1);
   const auto asked = service_.asked();
-  ASSERT_THAT(asked, SizeIs(4));
+  ASSERT_EQ(asked.size(), 4u);
   const std::string copy = service_.forked().at(0).new_session_id();
   EXPECT_EQ(asked[1].session_id(), asked[0].session_id());
   EXPECT_EQ(asked[2].session_id(), copy);
