@@ -14,6 +14,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int32_t kMaxSide = 16384;
+constexpr int kMaxDepth = 64;  // of the JSON tree
 
 absl::Status Invalid(absl::string_view field, absl::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat("preprocessor config: ", field, " ", why));
@@ -139,7 +140,13 @@ absl::Status CheckClass(const Json& root) {
 
 absl::StatusOr<PreprocessConfig> PreprocessConfig::FromJson(
     std::string_view preprocessor_config_json) {
-  const Json root = Json::parse(preprocessor_config_json, nullptr, /*allow_exceptions=*/false);
+  bool too_deep = false;
+  const auto limit_depth = [&](int depth, Json::parse_event_t, Json&) {
+    too_deep = too_deep || depth > kMaxDepth;
+    return depth <= kMaxDepth;
+  };
+  const Json root = Json::parse(preprocessor_config_json, limit_depth, /*allow_exceptions=*/false);
+  if (too_deep) return Invalid("values", "are nested too deeply");
   if (!root.is_object()) {
     return absl::InvalidArgumentError("preprocessor config: not a JSON object");
   }
