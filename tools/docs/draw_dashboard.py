@@ -5,7 +5,8 @@
 
 With --measure a server with the bundled model and Debian's Prometheus run for two and a half minutes under
 a load of conversations; the answers to the panels' own queries become docs/images/dashboard.json. The
-picture has the title, unit and legend of each panel, and nothing that is not in these two files.
+picture has the title, unit and legend of each panel, leaves out series that are 0 throughout, and has
+nothing that is not in these two files.
 """
 
 import argparse
@@ -30,7 +31,7 @@ GRAPHS_PER_ROW = 3
 COLOURS = ("#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#f2495c", "#b877d9", "#8ab8ff", "#c8f2c2")
 GROUND, PANEL, EDGE, INK, FAINT, GRID = "#111217", "#181b1f", "#2c3235", "#ccccdc", "#8e8e99", "#2b2f36"
 WIDTH, MARGIN, GAP = 975, 10, 8
-FIGURE_HEIGHT, GRAPH_HEIGHT, TITLE_HEIGHT = 62, 172, 28
+FIGURE_HEIGHT, GRAPH_HEIGHT, TITLE_HEIGHT = 62, 164, 28
 SECONDS, STEP_SECONDS, RATE_SECONDS = 150, 2, 10
 
 QUESTIONS = ("Describe the image in detail.", "What is at the top right?", "What colour is the background?",
@@ -53,13 +54,13 @@ def measure():
 
     images = os.path.join(ROOT, "tests/goldens/bundled-model/images")
     pictures = [os.path.join(images, name) for name in sorted(os.listdir(images))]
-    flags = ["--pool-bytes", "12MiB"]
+    flags = ["--pool-bytes", "8MiB"]
     with Server(flags) as server, \
             Prometheus(configuration([f"127.0.0.1:{server.metrics_port}"]),
                        {"rules.yml": rendered.read("prometheus/rules.yml")}) as prometheus:
         time.sleep(RATE_SECONDS)
         start = time.time()
-        with Load(server, workers=12, questions=QUESTIONS * 2, tokens=48, pause=8.0, ramp=8.0,
+        with Load(server, workers=9, questions=QUESTIONS * 2, tokens=48, pause=14.0, ramp=10.0,
                   pictures=pictures):
             time.sleep(SECONDS)
         ranges = {"start": start, "end": start + SECONDS, "step": STEP_SECONDS}
@@ -121,12 +122,12 @@ def name_of(target, series):
 
 
 def lines_of(panel, answers):
-    """(name, {time: value}, stacked) of every series of a panel."""
+    """(name, {time: value}, stacked) of every series of a panel that is not 0 throughout."""
     alone = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
     stacked = panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "normal"
     return [(name, dict(map(tuple, series["values"])), stacked and name not in alone)
             for target in panel["targets"] for series in answers[target["expr"]]
-            for name in [name_of(target, series)] if series["values"]]
+            for name in [name_of(target, series)] if any(value for _, value in series["values"])]
 
 
 def stack(lines):
@@ -145,9 +146,9 @@ def legend(x, y, width, names):
     """In one line, or in two from `y` on."""
     parts, at = [], x
     for name, colour in names:
-        need = 18 + 5.6 * len(name)
+        need = 20 + (6.9 if name.isupper() else 5.7) * len(name)
         if at + need > x + width:
-            at, y = x, y + 13
+            at, y = x, y + 12
         parts += [f'<rect x="{at:g}" y="{y - 5:g}" width="9" height="3" fill="{colour}"/>',
                   text(at + 12, y, name, 9.5, FAINT)]
         at += need
@@ -159,7 +160,7 @@ def graph(panel, answers, seconds, x, y, width):
     drawn = stack(lines_of(panel, answers))
     top = max((high for _, points, _ in drawn for _, _, high in points), default=0) * 1.05 or 1
     top = defaults.get("max", top)
-    left, right, upper, lower = x + 58, x + width - 10, y + 32, y + GRAPH_HEIGHT - 52
+    left, right, upper, lower = x + 58, x + width - 10, y + 32, y + GRAPH_HEIGHT - 47
     def at(t, value): return f"{left + t / seconds * (right - left):.1f},{lower - value / top * (lower - upper):.1f}"
     parts = [box(x, y, width, GRAPH_HEIGHT), text(x + 10, y + 19, panel["title"], 12, weight="bold")]
     step = axis_step(top, defaults["unit"])
@@ -178,7 +179,7 @@ def graph(panel, answers, seconds, x, y, width):
             parts.append(f'<polygon points="{path} {floor}" fill="{colour}" fill-opacity="0.35"/>')
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
     names = [(name, COLOURS[i % len(COLOURS)]) for i, (name, _, _) in enumerate(drawn)]
-    return parts + legend(x + 10, y + GRAPH_HEIGHT - 22, width - 16, names)
+    return parts + legend(x + 10, y + GRAPH_HEIGHT - 19, width - 16, names)
 
 
 def figure(panel, answers, x, y, width):
