@@ -36,6 +36,7 @@ REASONS = (
     "needs transformers",
     "installs packages",
     "ends the server",
+    "changes the tree",
     "measurement",  # too long; run_commands.py checks that programs and flags exist
     "the tests themselves",  # likewise
 )
