@@ -81,12 +81,13 @@ bool ServerTest::BecomesIdle(const std::string& session_id) {
 double ServerTest::Metric(const std::string& name, const std::string& label) {
   std::istringstream lines(server_->runtime().metrics_text());
   std::string line;
+  double sum = 0;
   while (std::getline(lines, line)) {
-    if (!line.starts_with("concertina_" + name + "{") || line.find(label) == std::string::npos)
-      continue;
-    return std::stod(line.substr(line.rfind(' ')));
+    if (line.starts_with("concertina_" + name + "{") && line.find(label) != std::string::npos) {
+      sum += std::stod(line.substr(line.rfind(' ')));
+    }
   }
-  return 0;
+  return sum;
 }
 
 }  // namespace concertina::testing

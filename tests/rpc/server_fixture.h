@@ -23,6 +23,7 @@ class ServerTest : public ::testing::Test {
   void StartServer(const std::function<void(ServerConfig&)>& change = {},
                    bool with_metrics = false);
 
+  static const std::shared_ptr<const Model>& model() { return model_; }
   InProcessServer& server() { return *server_; }
   v1::InferenceService::Stub& stub() { return server_->stub(); }
 
@@ -33,7 +34,7 @@ class ServerTest : public ::testing::Test {
   // Waits up to two seconds for the session's turn to end; false if it goes on.
   bool BecomesIdle(const std::string& session_id);
 
-  // Value of a series in /metrics ("requests_total{...}"), 0 if absent.
+  // Sum of the series of /metrics with this name and, if given, label ("reason=\"INVALID\"").
   double Metric(const std::string& name, const std::string& label = "");
 
  private:

@@ -10,10 +10,7 @@
 #include <fstream>
 #include <thread>
 
-#include "grpcpp/impl/client_unary_call.h"
-#include "grpcpp/impl/rpc_method.h"
-#include "grpcpp/support/byte_buffer.h"
-#include "grpcpp/support/sync_stream.h"
+#include "tests/rpc/raw_call.h"
 #include "tests/rpc/server_fixture.h"
 
 namespace concertina::testing {
@@ -21,37 +18,6 @@ namespace {
 
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
-
-// Debian ships no .proto of health and reflection: their few bytes are written and read by hand.
-grpc::ByteBuffer Bytes(const std::string& bytes) {
-  const grpc::Slice slice(bytes);
-  return {&slice, 1};
-}
-
-std::string Text(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  std::string text;
-  if (!buffer.Dump(&slices).ok()) return text;
-  for (const grpc::Slice& slice : slices) {
-    text.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  }
-  return text;
-}
-
-// HealthCheckResponse.status: 1 SERVING, 2 NOT_SERVING; 0 for an error.
-int HealthOf(const std::shared_ptr<grpc::Channel>& channel, const std::string& service) {
-  const grpc::internal::RpcMethod method("/grpc.health.v1.Health/Check",
-                                         grpc::internal::RpcMethod::NORMAL_RPC);
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
-  const grpc::ByteBuffer request = Bytes(
-      service.empty() ? "" : "\x0a" + std::string(1, static_cast<char>(service.size())) + service);
-  grpc::ByteBuffer response;
-  const grpc::Status status = grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
-      channel.get(), method, &context, request, &response);
-  const std::string bytes = Text(response);
-  return status.ok() && bytes.size() == 2 && bytes[0] == '\x08' ? bytes[1] : 0;
-}
 
 std::string HttpGet(int port, const std::string& path) {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -99,21 +65,9 @@ TEST_F(ServiceTest, HealthFollowsTheServersLife) {
 
 TEST_F(ServiceTest, ReflectionNamesTheServices) {
   StartServer();
-  const grpc::internal::RpcMethod method(
-      "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-      grpc::internal::RpcMethod::BIDI_STREAMING);
-  grpc::ClientContext context;
-  const std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>> stream(
-      grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, grpc::ByteBuffer>::Create(
-          server().channel().get(), method, &context));
-  // list_services = "": field 7, length 0.
-  ASSERT_TRUE(stream->Write(Bytes(std::string("\x3a\x00", 2))));
-  stream->WritesDone();
-  grpc::ByteBuffer response;
-  ASSERT_TRUE(stream->Read(&response));
-  EXPECT_THAT(Text(response), HasSubstr("concertina.v1.InferenceService"));
-  EXPECT_THAT(Text(response), HasSubstr("grpc.health.v1.Health"));
-  EXPECT_TRUE(stream->Finish().ok());
+  const std::string services = ReflectedServices(server().channel());
+  EXPECT_THAT(services, HasSubstr("concertina.v1.InferenceService"));
+  EXPECT_THAT(services, HasSubstr("grpc.health.v1.Health"));
 }
 
 TEST_F(ServiceTest, ScrapedNumbersMoveAndPassPromtool) {
