@@ -1,5 +1,7 @@
 // Conversations that branch off and go back.
 
+#include <thread>
+
 #include "tests/rpc/server_fixture.h"
 
 namespace concertina::testing {
@@ -132,6 +134,43 @@ TEST_F(ForkTest, SessionsTellOfTheirMemoryAndEnd) {
   const int64_t left = session.expire_time().seconds() - session.last_used_time().seconds();
   EXPECT_GE(left, 598);
   EXPECT_LE(left, 602);
+}
+
+// A history is replayed turn by turn; a client that gives up stops that, and leaves nothing behind.
+TEST_F(ForkTest, ACancelledReplayLeavesNoSession) {
+  StartServer();
+  v1::OpenSessionRequest open;
+  open.set_session_id(kNewId);
+  for (int turn = 0; turn < 400; ++turn) {
+    for (const v1::Role role : {v1::ROLE_USER, v1::ROLE_ASSISTANT}) {
+      v1::Message* message = open.add_history();
+      message->set_role(role);
+      message->add_parts()->set_text("Words and words and words, all of them to be read again.");
+    }
+  }
+  Engine& engine = server().runtime().engine();
+  grpc::ClientContext context;
+  grpc::Status status;
+  std::thread opening([&] {
+    v1::OpenSessionResponse response;
+    status = stub().OpenSession(&context, open, &response);
+  });
+  const auto wait_for = [](const auto& condition) {
+    for (int i = 0; i < 400 && !condition(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return condition();
+  };
+  EXPECT_TRUE(wait_for([&] { return engine.gauges().requests_running == 1; }));
+  context.TryCancel();
+  opening.join();
+  EXPECT_EQ(status.error_code(), StatusCode::CANCELLED);
+  EXPECT_TRUE(wait_for([&] {
+    const EngineGauges now = engine.gauges();
+    return now.requests_running == 0 && now.sessions_active == 0 && now.pool_used_bytes == 0;
+  }));
+  open.clear_history();
+  EXPECT_EQ(OpenOrDie(stub(), open), kNewId);
 }
 
 }  // namespace
