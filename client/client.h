@@ -33,7 +33,7 @@ struct OpenOptions {
   std::string system_prompt;
   std::vector<v1::Message> history;  // earlier messages to replay, ending with the assistant's
   // A server that is UNAVAILABLE (starting, draining) is tried again until then, within
-  // ClientOptions::open_timeout. Zero: not again. Other calls follow ClientOptions::retry.
+  // ClientOptions::open_timeout. Zero: not again. See ClientOptions::retry for the rest.
   std::chrono::milliseconds retry_for{5'000};
 };
 

@@ -11,9 +11,10 @@ constexpr int kMostAttempts = 5;
 constexpr std::chrono::milliseconds kShortestBackoff{1};
 
 constexpr char kService[] = R"({"service": "concertina.v1.InferenceService"})";
-constexpr char kMakingSessions[] =
+constexpr char kNotTwice[] =
     R"({"service": "concertina.v1.InferenceService", "method": "OpenSession"},
-       {"service": "concertina.v1.InferenceService", "method": "ForkSession"})";
+       {"service": "concertina.v1.InferenceService", "method": "ForkSession"},
+       {"service": "concertina.v1.InferenceService", "method": "Generate"})";
 
 double Seconds(std::chrono::milliseconds time) {
   return std::chrono::duration<double>(std::max(time, kShortestBackoff)).count();
@@ -33,7 +34,7 @@ std::string RetryServiceConfig(const RetryOptions& options) {
   if (options.max_attempts <= 1) return "";
   return absl::StrFormat(R"({"methodConfig": [%s, %s]})",
                          MethodConfig(kService, R"("UNAVAILABLE", "RESOURCE_EXHAUSTED")", options),
-                         MethodConfig(kMakingSessions, R"("RESOURCE_EXHAUSTED")", options));
+                         MethodConfig(kNotTwice, R"("RESOURCE_EXHAUSTED")", options));
 }
 
 }  // namespace concertina::client

@@ -159,7 +159,7 @@ TEST_F(CallsTest, RetriesEndAfterTheLastAttemptWithItsDetails) {
 TEST_F(CallsTest, AnAnswerThatBeganOrAnErrorForGoodIsNotRepeated) {
   FakeTurn broken = MakeTurn({"half "});
   broken.events.pop_back();
-  broken.status = grpc::Status(grpc::UNAVAILABLE, "going away");
+  broken.status = grpc::Status(grpc::RESOURCE_EXHAUSTED, "too late");
   broken.pushback_ms = 10;
   service_.AddTurn(broken);
   FakeTurn wrong;
@@ -168,23 +168,41 @@ TEST_F(CallsTest, AnAnswerThatBeganOrAnErrorForGoodIsNotRepeated) {
   service_.AddTurn(wrong);
   auto conversation = Connect(Retrying(5))->Open();
   ASSERT_TRUE(conversation.ok());
-  EXPECT_EQ(conversation->Ask({Text("a")}).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(conversation->Ask({Text("a")}).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(conversation->Ask({Text("a")}).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(service_.asked().size(), 2u);
 }
 
-TEST_F(CallsTest, SessionsAreMadeAgainOnlyIfNoneCanHaveBeenMade) {
+TEST_F(CallsTest, WhatMayHaveBeenDoneIsNotDoneTwice) {
   ClientOptions options = Retrying(3);
   options.retry.initial_backoff = options.retry.max_backoff = milliseconds(10);
   const auto client = Connect(options);
+  const grpc::Status gone(grpc::UNAVAILABLE, "the connection broke");
+  const grpc::Status full = MakeError(grpc::RESOURCE_EXHAUSTED, "full", "SESSION_LIMIT");
   OpenOptions at_once;
   at_once.retry_for = milliseconds(0);
-  service_.AddOpenStatus(MakeError(grpc::RESOURCE_EXHAUSTED, "full", "SESSION_LIMIT"));
-  EXPECT_TRUE(client->Open(at_once).ok());
-  EXPECT_EQ(service_.opened().size(), 2u);
-  service_.AddOpenStatus(grpc::Status(grpc::UNAVAILABLE, "draining"));
+  service_.AddOpenStatus(gone);
   EXPECT_EQ(client->Open(at_once).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(service_.opened().size(), 1u);
+  service_.AddOpenStatus(full);
+  auto conversation = client->Open(at_once);
+  ASSERT_TRUE(conversation.ok()) << conversation.status();
   EXPECT_EQ(service_.opened().size(), 3u);
+
+  FakeTurn broken;
+  broken.status = gone;
+  service_.AddTurn(broken);
+  EXPECT_EQ(conversation->Ask({Text("a")}).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(service_.asked().size(), 1u);
+  service_.AddUpdateStatus(gone);
+  EXPECT_EQ(conversation->Fork().status().code(), absl::StatusCode::kUnavailable);
+  service_.AddUpdateStatus(full);
+  EXPECT_TRUE(conversation->Fork().ok());
+  EXPECT_EQ(service_.forked().size(), 3u);
+  // The same budget twice is the same as once.
+  service_.AddUpdateStatus(gone);
+  EXPECT_TRUE(conversation->SetBudget(v1::Budget()).ok());
+  EXPECT_EQ(service_.updated().size(), 2u);
 }
 
 TEST_F(CallsTest, TheDeadlineSpansAllAttempts) {
@@ -231,7 +249,7 @@ TEST(RetryServiceConfigTest, IsJsonWithinTheLimitsOfGrpc) {
   EXPECT_EQ(policy["maxAttempts"], 5);
   EXPECT_EQ(policy["initialBackoff"], "0.001s");
   EXPECT_EQ(policy["maxBackoff"], "2.500s");
-  EXPECT_EQ(config["methodConfig"][1]["name"].size(), 2);
+  EXPECT_EQ(config["methodConfig"][1]["name"].size(), 3);
 }
 
 TEST(AdminTest, ReadsLoadDrainsAndEvicts) {
