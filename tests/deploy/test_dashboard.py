@@ -1,8 +1,16 @@
 """The dashboard as a file: what Grafana wants of one, and that its queries name what there is."""
 
+import json
+import os
+import sys
 import unittest
 
 import dashboard
+from processes import ROOT
+
+sys.path.insert(0, os.path.join(ROOT, "tools/docs"))
+
+import draw_dashboard  # noqa: E402
 
 
 class DashboardTest(unittest.TestCase):
@@ -52,6 +60,12 @@ class DashboardTest(unittest.TestCase):
             legends = {target["legendFormat"] for target in panel["targets"]}
             for override in panel["fieldConfig"]["overrides"]:
                 self.assertIn(override["matcher"]["options"], legends)
+
+    def test_the_picture_shows_this_dashboard(self):
+        with open(draw_dashboard.DATA, encoding="utf-8") as file:
+            data = json.load(file)
+        with open(draw_dashboard.PICTURE, encoding="utf-8") as file:
+            self.assertEqual(draw_dashboard.draw(data), file.read(), "run tools/docs/draw_dashboard.py")
 
 
 if __name__ == "__main__":

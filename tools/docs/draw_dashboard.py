@@ -196,6 +196,7 @@ def figure(panel, answers, x, y, width):
 
 
 def draw(data):
+    """The picture as SVG."""
     parts, y = [], MARGIN
     def columns(panels, count, height, paint):
         nonlocal y
@@ -211,11 +212,9 @@ def draw(data):
         columns(graphs, GRAPHS_PER_ROW, GRAPH_HEIGHT,
                 lambda panel, *place: graph(panel, data["answers"], data["seconds"], *place))
     height = y + MARGIN - GAP
-    with open(PICTURE, "w", encoding="utf-8") as file:
-        file.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-                   f'height="{height}" font-family="DejaVu Sans, Verdana, Arial, sans-serif">\n'
-                   f'<rect width="{WIDTH}" height="{height}" fill="{GROUND}"/>\n' + "\n".join(parts)
-                   + "\n</svg>\n")
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
+            f'height="{height}" font-family="DejaVu Sans, Verdana, Arial, sans-serif">\n'
+            f'<rect width="{WIDTH}" height="{height}" fill="{GROUND}"/>\n' + "\n".join(parts) + "\n</svg>\n")
 
 
 def main():
@@ -224,7 +223,9 @@ def main():
     if parser.parse_args().measure:
         measure()
     with open(DATA, encoding="utf-8") as file:
-        draw(json.load(file))
+        picture = draw(json.load(file))
+    with open(PICTURE, "w", encoding="utf-8") as file:
+        file.write(picture)
 
 
 if __name__ == "__main__":
