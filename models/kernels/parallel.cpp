@@ -4,10 +4,22 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 
 namespace concertina {
 
-void SetThreads(int threads) { at::set_num_threads(std::max(threads, 1)); }
+namespace {
+
+// libgomp is not built for the thread sanitizer, which takes its barriers for races.
+#ifdef __SANITIZE_THREAD__
+constexpr int kThreadsMax = 1;
+#else
+constexpr int kThreadsMax = std::numeric_limits<int>::max();
+#endif
+
+}  // namespace
+
+void SetThreads(int threads) { at::set_num_threads(std::clamp(threads, 1, kThreadsMax)); }
 
 int Threads() { return at::get_num_threads(); }
 

@@ -10,7 +10,7 @@ namespace concertina {
 // spinning on the same cores slow each other down. Call from one thread at a time (the engine
 // thread); nested calls run serially.
 
-// Sets the number of threads, at least 1.
+// Sets the number of threads, at least 1; always 1 in a build for the thread sanitizer.
 void SetThreads(int threads);
 int Threads();
 

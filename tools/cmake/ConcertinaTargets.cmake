@@ -2,7 +2,17 @@
 #   PCH: headers of others that nearly every source includes and that are slow to parse (gRPC, protobuf)
 # concertina_executable(NAME SOURCES ... DEPS ...)
 # concertina_test(NAME SOURCES ... DEPS ... [LABELS ...] [TIMEOUT seconds])   one GoogleTest program
+#   Labels that tools/test knows:
+#     core      cache, engine, images: in the ordinary run also under the address and thread sanitizers
+#     parser    reads what others made: in the ordinary run also under the address sanitizer
+#     slow      left out under sanitizers
+#     campaign  scaled down unless CONCERTINA_FULL is set
+#   The targets core_tests and parser_tests build the programs with that label.
 include(GoogleTest)
+
+foreach(label core parser)
+  add_custom_target(${label}_tests)
+endforeach()
 
 function(concertina_target_defaults name)
   target_link_libraries(${name} PRIVATE concertina_options)
@@ -31,11 +41,19 @@ function(concertina_test name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
+  if(CONCERTINA_SANITIZE MATCHES "thread")
+    list(APPEND arg_SOURCES ${CMAKE_SOURCE_DIR}/tests/sanitizers/status_reference.cpp)
+  endif()
   add_executable(${name} ${arg_SOURCES})
-  target_link_libraries(${name} PRIVATE ${arg_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} absl::status GTest::gtest GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE
     CONCERTINA_SOURCE_DIR="${CMAKE_SOURCE_DIR}" CONCERTINA_BINARY_DIR="${CMAKE_BINARY_DIR}")
   concertina_target_defaults(${name})
+  foreach(label ${arg_LABELS})
+    if(TARGET ${label}_tests)
+      add_dependencies(${label}_tests ${name})
+    endif()
+  endforeach()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
 endfunction()
