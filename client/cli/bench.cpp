@@ -1,3 +1,4 @@
+#include <atomic>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -71,7 +72,8 @@ absl::StatusOr<bench::LoadOptions> MakeLoad(const Invocation& invocation, const 
 
 absl::StatusOr<bench::Report> RunLoad(const Invocation& invocation, const BenchFlags& flags,
                                       const bench::LoadOptions& options,
-                                      const bench::PromptMaker& prompts, Interrupts& interrupts) {
+                                      const bench::PromptMaker& prompts, Interrupts& interrupts,
+                                      std::atomic<bool>& stopped) {
   client::ClientOptions client_options = invocation.Options();
   // Counted here, not hidden in the channel.
   client_options.retry.max_attempts = 1;
@@ -80,7 +82,10 @@ absl::StatusOr<bench::Report> RunLoad(const Invocation& invocation, const BenchF
     clients.push_back(client::Client::Connect(invocation.Target(), client_options));
   }
   bench::Load load(std::move(clients), prompts, options);
-  const Interrupts::Watch watch(interrupts, [&load] { load.Stop(); });
+  const Interrupts::Watch watch(interrupts, [&load, &stopped] {
+    stopped = true;
+    load.Stop();
+  });
   return load.Run();
 }
 
@@ -94,20 +99,22 @@ int Run(const Invocation& invocation, const BenchFlags& flags) {
   const auto server = invocation.Connect();
   const auto prompts = bench::PromptMaker::Make(*server, flags.prompt_tokens);
   if (!prompts.ok()) return Fail(invocation, prompts.status());
+  std::atomic<bool> stopped{false};  // by a signal: what was measured until then is shown
   if (flags.warmup > 0) {
     bench::LoadOptions warmup = *options;
     warmup.pace = {.requests = flags.warmup};
-    const auto report = RunLoad(invocation, flags, warmup, *prompts, interrupts);
+    const auto report = RunLoad(invocation, flags, warmup, *prompts, interrupts, stopped);
     if (!report.ok()) return Fail(invocation, report.status());
+    if (stopped) return kExitInterrupted;
   }
-  const auto report = RunLoad(invocation, flags, *options, *prompts, interrupts);
+  const auto report = RunLoad(invocation, flags, *options, *prompts, interrupts, stopped);
   if (!report.ok()) return Fail(invocation, report.status());
   if (invocation.json) {
     PrintJson(BenchJson(*options, *report));
   } else {
     std::fputs(BenchText(*options, *report).c_str(), stdout);
   }
-  if (interrupts.leaving()) return kExitInterrupted;
+  if (stopped) return kExitInterrupted;
   return report->done > 0 ? kExitOk : kExitFailed;
 }
 

@@ -156,6 +156,28 @@ TEST_F(BenchCliTest, HoldsTheRateAndTheConcurrency) {
   EXPECT_LT(json::parse(result.out)["e2e_ms"]["max"], 900);
 }
 
+TEST_F(BenchCliTest, CtrlCEndsTheRunAndShowsWhatWasMeasured) {
+  FakeTurn held = MakeTurn({"some "});
+  held.events.pop_back();
+  held.hold = true;
+  for (const char* warmup : {"0", "1"}) {
+    const size_t before = service_.asked().size();
+    if (*warmup == '0') service_.AddTurn(MakeTurn({"done"}));
+    service_.AddTurn(held);
+    testing::TerminalProcess bench(server_.target(),
+                                   {"bench", "--requests", "100", "--warmup", warmup});
+    const size_t until_held = *warmup == '0' ? 2 : 1;
+    ASSERT_TRUE(service_.WaitForAsked(before + until_held));
+    bench.Type("\x03");
+    if (*warmup == '0') {
+      EXPECT_TRUE(bench.WaitFor("requests      1 done, 0 failed")) << bench.output();
+    }
+    EXPECT_EQ(bench.WaitForExit(), 130);
+    EXPECT_EQ(service_.asked().size(), before + until_held);
+  }
+  EXPECT_TRUE(service_.WaitForCancelled(2));
+}
+
 TEST_F(BenchCliTest, NothingAnsweredIsAFailureAndNoServerExit3) {
   for (int i = 0; i < 2; ++i) {
     service_.AddTurn({{}, MakeError(grpc::FAILED_PRECONDITION, "blind", "NO_VISION")});
