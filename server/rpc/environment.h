@@ -31,6 +31,7 @@ struct CallEnvironment {
   const RpcLimits limits;
   const std::function<void(const CallLogEntry&)> log;  // may be empty; thread-safe
   CallCounter calls{};
+  std::atomic<int64_t> request_bytes{0};  // of limits.max_request_bytes
 };
 
 // What the handlers of InferenceService work with besides.

@@ -17,6 +17,9 @@ struct RpcLimits {
   // size on the wire.
   int32_t max_message_items = 65'536;
   int32_t max_message_depth = 16;
+  // What the requests in flight hold together: messages while they are parsed, then their text and
+  // prepared pictures until the call ends.
+  int64_t max_request_bytes = int64_t{256} << 20;
   int32_t max_calls = 1024;  // in flight, all methods; HTTP/2's own limit does not bound handlers
   int32_t max_calls_per_connection = 128;
   int32_t max_uploads = 32;     // in flight; each may hold images.max_bytes

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "server/rpc/grpc_setup.h"
@@ -55,6 +56,10 @@ absl::Status RpcServer::Listen() {
   builder.RegisterService(service_.get());
   builder.SetMaxReceiveMessageSize(
       static_cast<int>(options_.limits.large_message_bytes + kReceiveSlackBytes));
+  // What gRPC reads ahead of us: messages on their way to a handler.
+  grpc::ResourceQuota quota("concertina");
+  quota.Resize(static_cast<size_t>(options_.limits.max_request_bytes));
+  builder.SetResourceQuota(quota);
   RemoveChannelz(builder);
   Harden(builder);
   server_ = builder.BuildAndStart();

@@ -5,6 +5,7 @@
 #include <new>
 #include <optional>
 #include <random>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/support/slice.h"
@@ -76,7 +77,7 @@ absl::Status Call::Admit() const {
 }
 
 absl::Status Call::Parse(const grpc::ByteBuffer* received, int64_t limit_bytes,
-                         google::protobuf::Message* message) const {
+                         google::protobuf::Message* message) {
   // gRPC keeps the bytes for as long as the call lasts, which may be long.
   grpc::ByteBuffer bytes;
   bytes.Swap(const_cast<grpc::ByteBuffer*>(received));
@@ -84,8 +85,22 @@ absl::Status Call::Parse(const grpc::ByteBuffer* received, int64_t limit_bytes,
     return FieldError("request", absl::StrCat("a message of ", size,
                                               " bytes is larger than the limit of ", limit_bytes));
   }
+  // As received and as parsed.
+  if (auto status = Hold(2 * static_cast<int64_t>(bytes.Length())); !status.ok()) return status;
   return ParseMessage(bytes, {env_.limits.max_message_items, env_.limits.max_message_depth},
                       message);
+}
+
+absl::Status Call::Hold(int64_t bytes) {
+  const int64_t more = bytes - held_bytes_;
+  const int64_t before = env_.request_bytes.fetch_add(more);
+  if (more > 0 && before + more > env_.limits.max_request_bytes) {
+    env_.request_bytes.fetch_sub(more);
+    return RetryLater("OUT_OF_MEMORY", "the requests in flight hold all the memory they may",
+                      kRetryAfterMs);
+  }
+  held_bytes_ = bytes;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> Call::SessionId(const std::string& in_body) {
@@ -128,6 +143,7 @@ grpc::Status Call::Finish(const absl::Status& status) {
     env_.log({method_, code, reason.empty() ? FieldOf(status) : reason, request_id_, session_id_,
               seconds});
   }
+  env_.request_bytes.fetch_sub(std::exchange(held_bytes_, 0));
   env_.calls.Leave(peer_);
   return ToGrpcStatus(status);
 }

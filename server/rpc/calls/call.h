@@ -31,9 +31,15 @@ class Call {
   absl::Status Admit() const;
 
   // Parses a message that the client sent, and frees its bytes. Size and structure are checked
-  // first. INVALID_ARGUMENT about the field "request".
+  // first, and both forms of the message are counted as held. INVALID_ARGUMENT about the field
+  // "request"; as Hold.
   absl::Status Parse(const grpc::ByteBuffer* received, int64_t limit_bytes,
-                     google::protobuf::Message* message) const;
+                     google::protobuf::Message* message);
+
+  // The call holds this many bytes of memory from now on, until it ends or says otherwise.
+  // RESOURCE_EXHAUSTED, with nothing changed, when all calls together would hold too much.
+  absl::Status Hold(int64_t bytes);
+  int64_t held_bytes() const { return held_bytes_; }
 
   // The session this call is about, from body and "x-session-id", which must be equal where both
   // are given. INVALID_ARGUMENT.
@@ -61,6 +67,7 @@ class Call {
   const std::chrono::steady_clock::time_point arrival_;
   const std::string peer_;
   const CallCounter::Counts calls_at_arrival_;
+  int64_t held_bytes_ = 0;
   std::string request_id_;
   std::string session_id_;
 };

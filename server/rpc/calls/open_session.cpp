@@ -38,8 +38,16 @@ Reactor* OpenSession(RpcEnvironment& env, const RawCall& raw) {
                               const v1::OpenSessionRequest& request) -> absl::Status {
     auto id = call->call().SessionId(request.session_id());
     if (!id.ok()) return id.status();
+    int64_t images = 0;
+    for (const v1::Message& message : request.history()) images += CountImages(message.parts());
+    const int64_t pixels = images * env.images.prepared_bytes();
+    if (auto s = call->call().Hold(call->call().held_bytes() + pixels); !s.ok()) return s;
     auto params = ParseOpenSession(request, env.limits, env.engine.options(), env.images);
     if (!params.ok()) return params.status();
+    int64_t held = 0;
+    for (const HistoryMessage& message : params->history) held += HeldBytes(message.parts);
+    // The message goes; less than before cannot be refused.
+    call->call().Hold(held).IgnoreError();
     params->session_id = *std::move(id);
     const auto handle = env.engine.OpenSession(
         *std::move(params), ReplyWithNew<v1::OpenSessionResponse>(env.engine, call));

@@ -22,8 +22,12 @@ absl::Status TurnStream::Begin(const grpc::ByteBuffer* bytes) {
   v1::GenerateRequest request;
   if (auto s = call_.Parse(bytes, env_.limits.large_message_bytes, &request); !s.ok()) return s;
   if (auto id = call_.SessionId(request.session_id()); !id.ok()) return id.status();
+  const int64_t pixels = CountImages(request.parts()) * env_.images.prepared_bytes();
+  if (auto s = call_.Hold(call_.held_bytes() + pixels); !s.ok()) return s;
   auto params = ParseGenerate(request, env_.limits, env_.engine.options(), env_.images);
   if (!params.ok()) return params.status();
+  // The message goes; less than before cannot be refused.
+  call_.Hold(HeldBytes(params->parts)).IgnoreError();
   params->arrival = call_.arrival();
   env_.stalls.Watch(self_);
   std::shared_ptr<Engine::Handle> handle = env_.engine.Generate(*std::move(params), self_);

@@ -1,5 +1,6 @@
 #include "server/rpc/parse/parts.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -53,6 +54,20 @@ absl::Status CheckParts(const Parts& parts, std::string_view field, const RpcLim
     }
   }
   return absl::OkStatus();
+}
+
+int64_t CountImages(const Parts& parts) {
+  return std::count_if(parts.begin(), parts.end(),
+                       [](const v1::InputPart& part) { return part.has_image(); });
+}
+
+int64_t HeldBytes(const std::vector<ContentPart>& parts) {
+  size_t bytes = 0;
+  for (const ContentPart& part : parts) {
+    bytes += part.text.size();
+    if (part.image != nullptr) bytes += part.image->pixels.size() * sizeof(float);
+  }
+  return static_cast<int64_t>(bytes);
 }
 
 absl::StatusOr<std::vector<ContentPart>> ResolveParts(const Parts& parts, std::string_view field,

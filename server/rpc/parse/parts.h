@@ -26,6 +26,13 @@ using Parts = google::protobuf::RepeatedPtrField<v1::InputPart>;
 // The cheap half: counts, presence, form. Done for a whole request before any picture is decoded.
 absl::Status CheckParts(const Parts& parts, std::string_view field, const RpcLimits& limits);
 
+// Pictures among the parts.
+int64_t CountImages(const Parts& parts);
+
+// Memory of parts that were resolved: text and pixels. Pictures are shared, but counted as if they
+// were not.
+int64_t HeldBytes(const std::vector<ContentPart>& parts);
+
 // The costly half. REQUIRES: CheckParts passed.
 absl::StatusOr<std::vector<ContentPart>> ResolveParts(const Parts& parts, std::string_view field,
                                                       ImageResolver& images);
