@@ -22,8 +22,6 @@ constexpr int64_t kSessionBytes = 8 << 10;
 constexpr int64_t kDecodeBytesPerPixel = 20;
 // Of a call beside its message: HTTP/2 stream, reactor, text waiting for the client.
 constexpr int64_t kCallBytes = 96 << 10;
-// A message as received and as parsed.
-constexpr int64_t kCopiesOfMessage = 2;
 // An upload grows in a buffer that doubles.
 constexpr int64_t kUploadGrowth = 2;
 // Of what is allocated and freed in many sizes, this share is lost between the pieces.
@@ -35,13 +33,6 @@ std::string Times(int64_t count, const std::string& what, int64_t bytes) {
 
 MemoryPart Product(std::string name, int64_t count, const std::string& what, int64_t bytes) {
   return {std::move(name), count * bytes, Times(count, what, bytes)};
-}
-
-// Prepared pixels of the pictures of one turn that was not refused yet.
-int64_t TurnPictureBytes(const RpcLimits& limits, const Model& model) {
-  if (model.vision == nullptr) return 0;
-  const int64_t side = model.vision->image_side();
-  return limits.max_parts * 3 * side * side * int64_t{sizeof(float)};
 }
 
 void AddModelParts(const ServerConfig& config, const Model& model, int64_t workspace_bytes,
@@ -64,13 +55,11 @@ void AddSessionParts(const ServerConfig& config, const Model& model, MemoryPlan&
   plan.parts.push_back({"transcripts", engine.max_transcript_bytes, "max-transcript-bytes"});
 }
 
-void AddCallParts(const ServerConfig& config, const Model& model, MemoryPlan& plan) {
+void AddCallParts(const ServerConfig& config, MemoryPlan& plan) {
   const RpcLimits& limits = config.limits;
-  const int64_t turns = int64_t{config.engine.max_batch} + config.engine.max_queued_turns;
   plan.parts.push_back(Product("calls", limits.max_calls, "calls", kCallBytes));
-  plan.parts.push_back(Product("messages", limits.max_calls, "calls",
-                               kCopiesOfMessage * limits.large_message_bytes));
-  plan.parts.push_back(Product("turn_pictures", turns, "turns", TurnPictureBytes(limits, model)));
+  plan.parts.push_back({"requests", limits.max_request_bytes, "max-request-bytes"});
+  plan.parts.push_back({"receiving", limits.max_request_bytes, "max-request-bytes"});
   plan.parts.push_back(
       Product("uploads", limits.max_uploads, "uploads", kUploadGrowth * limits.images.max_bytes));
   plan.parts.push_back(Product("decoders", limits.max_decoders, "pictures",
@@ -96,7 +85,7 @@ MemoryPlan PlanMemory(const ServerConfig& config, const Model& model, int64_t wo
   AddModelParts(config, model, workspace_bytes, plan);
   const int64_t fixed = plan.total_bytes();
   AddSessionParts(config, model, plan);
-  AddCallParts(config, model, plan);
+  AddCallParts(config, plan);
   plan.parts.push_back({"fragments", (plan.total_bytes() - fixed) / kFragmentedShare,
                         "a tenth of everything from sessions on"});
   return plan;

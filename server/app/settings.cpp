@@ -134,6 +134,9 @@ void AddCalls(std::vector<Setting>& all) {
   all.push_back(
       NumberSetting({"max-calls-per-connection", kGroup, "Calls in flight of one connection"}, 1,
                     1 << 20, Of(&RpcLimits::max_calls_per_connection)));
+  all.push_back(
+      SizeSetting({"max-request-bytes", kGroup, "Memory that requests in flight hold together"},
+                  32 * kMiB, kTiB, Of(&RpcLimits::max_request_bytes)));
   all.push_back(NumberSetting({"max-uploads", kGroup, "Uploads of pictures in flight"}, 1, 65536,
                               Of(&RpcLimits::max_uploads)));
   all.push_back(DurationSetting(

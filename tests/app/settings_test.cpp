@@ -56,6 +56,7 @@ const std::map<std::string, Values>& Table() {
       {"max-transcript-bytes", Size("65536GiB", "1023", "65537GiB")},
       {"max-calls", Number("1", "0", "1048577")},
       {"max-calls-per-connection", Number("1", "0", "1048577")},
+      {"max-request-bytes", Size("32MiB", "31MiB", "1025GiB")},
       {"max-uploads", Number("1", "0", "65537")},
       {"stall-timeout", Time("100ms", "0", "2h")},
       {"max-decoders", Number("256", "0", "257")},
