@@ -45,7 +45,6 @@ class EngineObserver {
   // An idle session's cache was given up. reason: pool (another turn needed the room), admin.
   virtual void OnEvicted(std::string_view /*reason*/, int64_t /*freed_bytes*/) {}
   virtual void OnRebuild() {}
-  virtual void OnRejected(std::string_view /*reason*/) {}
 };
 
 }  // namespace concertina

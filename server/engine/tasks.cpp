@@ -88,8 +88,6 @@ std::unique_ptr<Task> MakeTurn(GenerateParams params, std::shared_ptr<TurnSink> 
 void StartTurn(EngineState& state, std::unique_ptr<Task> task) {
   auto session = SessionForTurn(state, task->params);
   if (!session.ok()) {
-    const std::string why = ReasonOf(session.status());
-    state.observer->OnRejected(why.empty() ? "INVALID" : why);
     return task->sink->OnFinished(session.status());
   }
   Enqueue(state, *session, std::move(task));

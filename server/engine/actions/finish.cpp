@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "server/engine/actions/prefill.h"
-#include "server/engine/errors.h"
 
 namespace concertina {
 namespace {
@@ -103,8 +102,6 @@ void CompleteTurn(EngineState& state, Task& task, FinishReason reason) {
 }
 
 void RefuseTask(EngineState& state, Task& task, const absl::Status& status) {
-  const std::string why = ReasonOf(status);
-  state.observer->OnRejected(why.empty() ? "INVALID" : why);
   Release(state, task, status);
 }
 

@@ -48,11 +48,6 @@ absl::Status HasRoomToOpen(const EngineState& state, const SessionCache& cache) 
                     state.RetryAfterMs());
 }
 
-absl::Status Refused(EngineState& state, absl::Status status) {
-  state.observer->OnRejected(ReasonOf(status));
-  return status;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
@@ -79,11 +74,11 @@ absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
 
 absl::StatusOr<EngineSession*> OpenSession(EngineState& state, const OpenSessionParams& params) {
   const std::string id = params.session_id.empty() ? NewSessionId() : params.session_id;
-  if (absl::Status status = MayOpen(state, id); !status.ok()) return Refused(state, status);
+  if (absl::Status status = MayOpen(state, id); !status.ok()) return status;
   auto session = MakeSession(state, params.cache);
   if (!session.ok()) return session.status();
   if (absl::Status status = HasRoomToOpen(state, *(*session)->cache); !status.ok()) {
-    return Refused(state, status);
+    return status;
   }
   (*session)->id = id;
   (*session)->system_prompt = params.system_prompt;
@@ -95,7 +90,7 @@ absl::StatusOr<EngineSession*> ForkSession(EngineState& state, const std::string
   const std::string copy_id = new_id.empty() ? NewSessionId() : new_id;
   auto parent = FindIdleSession(state, id);
   if (!parent.ok()) return parent.status();
-  if (absl::Status status = MayOpen(state, copy_id); !status.ok()) return Refused(state, status);
+  if (absl::Status status = MayOpen(state, copy_id); !status.ok()) return status;
   auto cache = (*parent)->cache->Fork();
   if (!cache.ok()) return cache.status();
   auto copy = std::make_unique<EngineSession>(EngineSession{
