@@ -109,7 +109,8 @@ TEST(StopTest, TheGracePeriodEndsTurnsThatDoNot) {
   server->process().Signal(SIGTERM);
   EXPECT_EQ(server->process().WaitForExit(seconds(10)), 0) << server->Log();
   EXPECT_GE(Since(start), milliseconds(200));
-  EXPECT_LT(Since(start), seconds(2));
+  // Far from the minute the answer would take; the last words of connections have a second.
+  EXPECT_LT(Since(start), seconds(5));
   EXPECT_FALSE(turn.Get().ok());
 }
 
