@@ -61,10 +61,10 @@ std::vector<Outcome> LongQueue() {
 
 // A second turn on a server that may remember no more than the first.
 std::vector<Outcome> Remembering(const std::string& flag, const std::string& code) {
-  Stage stage(TinyLlava(), {flag, "64"});
+  Stage stage(TinyLlava(), {flag, "1KiB"});
   if (!stage.ready()) return {};
   const std::string id = OpenSession(stage.wire());
-  EXPECT_TRUE(Generate(stage.wire().stub(), TurnOf(id, "Say a lot.", 30)).status.ok());
+  EXPECT_TRUE(Generate(stage.wire().stub(), TurnOf(id, "Say a lot.", 300)).status.ok());
   return {stage.Refuse(TurnOf(id, "And more.", 1), code)};
 }
 
@@ -115,6 +115,7 @@ std::vector<Outcome> NoMemory() {
   turn.add_parts()->mutable_image()->set_data(std::string(png.begin(), png.end()));
   stage.server().process().LimitGrowth(kHeadroomBytes);
   const auto refused = stage.Refuse(turn, "RESOURCE_EXHAUSTED");
+  stage.server().process().LimitGrowth(std::nullopt);
   EXPECT_TRUE(Generate(stage.wire().stub(), TurnOf(id, "go on", 1)).status.ok());
   return {refused};
 }

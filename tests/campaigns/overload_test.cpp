@@ -65,10 +65,34 @@ void ExpectServesNormally(ServerProcess& server) {
   }
 }
 
+// Limits of a small machine: the bound of its memory means something.
+std::vector<std::string> Flags() {
+  return {"--max-batch",
+          absl::StrCat(kBatch),
+          "--max-queued-turns",
+          absl::StrCat(kQueue),
+          "--queue-timeout",
+          "1500ms",
+          "--pool-bytes",
+          "256MiB",
+          "--max-sessions",
+          "64",
+          "--max-calls",
+          "64",
+          "--max-uploads",
+          "2",
+          "--max-decoders",
+          "2",
+          "--max-image-pixels",
+          "1000000",
+          "--max-transcript-bytes",
+          "64MiB",
+          "--image-store-bytes",
+          "16MiB"};
+}
+
 TEST(Overload, FourTimesTheCapacity) {
-  auto started = ServerProcess::Start({"--pool-bytes", "256MiB", "--max-batch",
-                                       absl::StrCat(kBatch), "--max-queued-turns",
-                                       absl::StrCat(kQueue), "--queue-timeout", "1500ms"});
+  auto started = ServerProcess::Start(Flags());
   ASSERT_TRUE(started.ok()) << started.status();
   ServerProcess& server = **started;
   OfferedLoad load(server.target(), SceneImage(0));

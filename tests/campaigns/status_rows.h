@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@ struct StatusRow {
   std::function<std::vector<Outcome>()> provoke;
   std::vector<std::string> fields;  // that the outcomes name, one each; none without BadRequest
   bool may_be_tried_again = false;  // RetryInfo and its trailer
+
+  friend void PrintTo(const StatusRow& row, std::ostream* out) { *out << row.condition; }
 };
 
 std::vector<StatusRow> RequestRows();   // what the client got wrong

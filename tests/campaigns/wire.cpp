@@ -71,7 +71,7 @@ Outcome OutcomeOf(const grpc::Status& status, const grpc::ClientContext& context
 }
 
 WireTurn Generate(v1::InferenceService::Stub& stub, const v1::GenerateRequest& request,
-                 grpc::ClientContext& context, const OnEvent& on_event) {
+                  grpc::ClientContext& context, const OnEvent& on_event) {
   WireTurn turn;
   const auto reader = stub.Generate(&context, request);
   v1::GenerateResponse event;

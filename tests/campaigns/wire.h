@@ -51,7 +51,7 @@ using OnEvent = std::function<void(const v1::GenerateResponse&, const WireTurn&)
 
 // Reads a turn to its end; `on_event` sees each event after it was added to the turn.
 WireTurn Generate(v1::InferenceService::Stub& stub, const v1::GenerateRequest& request,
-                 grpc::ClientContext& context, const OnEvent& on_event = nullptr);
+                  grpc::ClientContext& context, const OnEvent& on_event = nullptr);
 WireTurn Generate(v1::InferenceService::Stub& stub, const v1::GenerateRequest& request);
 
 // A greedy turn of exactly `max_tokens` tokens.

@@ -60,12 +60,14 @@ void ChildProcess::Signal(int signal) {
   if (IsRunning()) kill(pid_, signal);
 }
 
-void ChildProcess::LimitGrowth(int64_t bytes) {
-  int64_t pages = 0;
-  std::ifstream("/proc/" + std::to_string(pid_) + "/statm") >> pages;
-  const auto limit = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE) + bytes);
-  const rlimit both{limit, limit};
-  prlimit(pid_, RLIMIT_AS, &both, nullptr);
+void ChildProcess::LimitGrowth(std::optional<int64_t> bytes) {
+  rlimit limit{RLIM_INFINITY, RLIM_INFINITY};
+  if (bytes.has_value()) {
+    int64_t pages = 0;
+    std::ifstream("/proc/" + std::to_string(pid_) + "/statm") >> pages;
+    limit.rlim_cur = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE) + *bytes);
+  }
+  prlimit(pid_, RLIMIT_AS, &limit, nullptr);
 }
 
 bool ChildProcess::IsRunning() {

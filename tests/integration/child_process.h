@@ -24,8 +24,8 @@ class ChildProcess {
 
   pid_t pid() const { return pid_; }
   void Signal(int signal);
-  // From now on its address space may grow by this much only.
-  void LimitGrowth(int64_t bytes);
+  // From now on its address space may grow by this much only; nothing lifts the limit.
+  void LimitGrowth(std::optional<int64_t> bytes);
   // Whether it has not ended yet.
   bool IsRunning();
   // Exit code, 1000 + signal if it was killed, or nothing if it runs on after `limit`.
