@@ -60,7 +60,8 @@ class Engine::Impl {
       if (queue.closed()) break;
       idle = !RunStep(state);
       const auto now = state.Now();
-      if (idle || now - published_ >= kGaugeInterval) PublishGauges();
+      const bool ended = std::exchange(state.task_ended, false);
+      if (idle || ended || now - published_ >= kGaugeInterval) PublishGauges();
     }
     for (auto& command : queue.Take(std::chrono::milliseconds(0))) command();
     for (const auto& task : state.running) EndTask(state, *task, Stopped());

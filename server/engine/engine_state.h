@@ -45,6 +45,8 @@ struct EngineState {
   bool draining = false;
   // The first task waiting is there for want of cache pages.
   bool blocked_on_pool = false;
+  // A task ended in this step: whoever reads the gauges after the reply should see it.
+  bool task_ended = false;
   Task::TimePoint expiry_checked;
   double turn_seconds = 0.5;  // moving average, from admission to the end
 

@@ -54,6 +54,7 @@ struct Task {
   // kReplay, kScore
   std::function<void(absl::Status)> on_ended;
   bool fold_in_decode = false;
+  bool rebased = false;       // the cache's positions changed for the prompt now in prefill
   bool scoring_pass = false;  // kScore: the prompt is folded, the continuation is in prefill
   std::vector<int32_t> continuation;
   std::vector<float> score_logprobs;

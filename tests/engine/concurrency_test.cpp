@@ -101,6 +101,35 @@ TEST(Concurrency, AbandonedPrefillLeavesNoTrace) {
   }
 }
 
+// Given up while the first layer was still in prefill: nothing was folded, so the cache is kept,
+// but the prompt had prepared the session for itself.
+TEST(Concurrency, APrefillAbandonedBeforeItsFirstFoldLeavesNoTrace) {
+  EngineOptions options = TestEngine::DefaultOptions();
+  options.prefill_slice_rows = 1;
+  options.prefill_step = std::chrono::milliseconds(0);  // one slice
+  TestEngine engine(options);
+  const auto image = PlainImage(*TinyModel(), 0.3f);
+  std::string words;
+  for (int i = 0; i < 30; ++i) words += " the car is red";
+  // With the picture the adapter would act from then on; the long prompt needs the positions
+  // mapped.
+  for (const int32_t answer : {20, 300}) {
+    const std::string id = engine.OpenId(), twin = engine.OpenId();
+    for (const auto& session : {id, twin}) engine.Turn(session, kQuestions[2], answer);
+    std::shared_ptr<Engine::Handle> handle;
+    auto turn =
+        engine.Start(TestEngine::Params(id, words, 4, answer == 20 ? image : nullptr), &handle);
+    turn->WaitFor<StartedEvent>();
+    handle->Cancel(absl::CancelledError("by the client"));
+    EXPECT_EQ(turn->Wait().code(), absl::StatusCode::kCancelled);
+    ASSERT_TRUE(turn->tokens().empty());
+    auto a = engine.Turn(id, kQuestions[3], 20);
+    auto b = engine.Turn(twin, kQuestions[3], 20);
+    EXPECT_EQ(a->tokens(), b->tokens()) << answer;
+    EXPECT_EQ(a->completed()->cache.next_position, b->completed()->cache.next_position) << answer;
+  }
+}
+
 TEST(Concurrency, OneTurnAtATimePerSession) {
   TestEngine engine;
   const std::string id = engine.OpenId();

@@ -27,10 +27,12 @@ void FillTimings(Task& task) {
 }
 
 // Brings the cache to a state the next turn can start from. A half-folded prompt leaves layers that
-// disagree, an unfinished rebuild part of the conversation; the transcript has all of it.
-void SettleCache(EngineSession& session) {
+// disagree, one given up before that perhaps positions that were changed for it, an unfinished
+// rebuild part of the conversation; the transcript has all of it.
+void SettleCache(const Task& task) {
+  EngineSession& session = *task.session;
   session.cache->EndDecode();
-  if (session.cache->intact() && !session.needs_rebuild) return;
+  if (session.cache->intact() && !session.needs_rebuild && !task.rebased) return;
   session.cache->Clear();
   session.cache->SetBudget(session.budget).IgnoreError();  // a replay may have set an older one
   session.needs_rebuild = !session.transcript.empty();
@@ -76,6 +78,7 @@ void Release(EngineState& state, Task& task, const absl::Status& status) {
   MeasureTurn(state, task);
   ReleaseSession(state, task);
   task.phase = Task::Phase::kDone;
+  state.task_ended = true;
   if (task.sink) task.sink->OnFinished(status);
   if (task.on_ended) task.on_ended(status);
 }
@@ -86,7 +89,7 @@ void CompleteTurn(EngineState& state, Task& task, FinishReason reason) {
   static constexpr std::string_view kNames[] = {"stop", "length", "stop_string"};
   FillTimings(task);
   KeepDelivered(task);
-  SettleCache(*task.session);
+  SettleCache(task);
   ++task.session->turns;
   ReportTurnEnd(state, task, kNames[static_cast<int>(reason)]);
   CompletedEvent event{.finish_reason = reason,
@@ -112,7 +115,7 @@ void EndTask(EngineState& state, Task& task, const absl::Status& status) {
     KeepDelivered(task);
     if (task.generated > 0) ++task.session->turns;
   }
-  SettleCache(*task.session);
+  SettleCache(task);
   if (task.kind == Task::Kind::kTurn) ReportTurnEnd(state, task, EndReason(status));
   Release(state, task, status);
 }

@@ -47,15 +47,18 @@ std::vector<float> Embeddings(EngineState& state, Task& task, const Segment& seg
 absl::Status StartPrefill(EngineState& state, Task& task) {
   const Segment& segment = task.segments.front();
   UseBudgetForPrompt(task);
+  const int64_t position = task.session->cache->next_position();
   if (absl::Status status = MakeRoom(state, *task.session->cache, segment.room); !status.ok()) {
     return status;
   }
-  if (!segment.images.empty()) task.session->adapter = true;
+  task.rebased = task.session->cache->next_position() != position;
+  // The session itself has a picture once its prompt is through.
+  const bool adapter = task.session->adapter || !segment.images.empty();
   task.prefill_begin = state.Now();
   state.prefilling = &task;
   state.prefill = std::make_unique<PrefillJob>(
       *state.model->language, *task.session->cache, Embeddings(state, task, segment),
-      PrefillJob::Options{.adapter = task.session->adapter && state.model->adapter,
+      PrefillJob::Options{.adapter = adapter && state.model->adapter,
                           .slice_rows = state.options.prefill_slice_rows},
       state.buffers);
   state.observer->OnReusedEntries(task.session->cache->live_entries());
@@ -114,6 +117,8 @@ void FinishPrefill(EngineState& state, Task& task) {
   ReportFold(state, task);
   task.timings.prefill += state.Now() - task.prefill_begin;
   TakeIntoTranscript(state, task);
+  if (!task.segments.front().images.empty()) task.session->adapter = true;
+  task.rebased = false;
   state.prefill.reset();
   state.prefilling = nullptr;
   AfterPrompt(state, task, last_hidden);
