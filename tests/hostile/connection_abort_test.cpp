@@ -107,7 +107,7 @@ TEST_F(ConnectionAbort, MoreThanThereAreDescriptors) {
   std::this_thread::sleep_for(milliseconds(200));
   const int most = OpenFiles(pid_);
   EXPECT_LT(most, static_cast<int>(kFiles));  // some are left for the server itself
-  EXPECT_GT(server_->Metric("requests_rejected_total", "CONNECTION_LIMIT"), 0);
+  EXPECT_GT(server_->Metric("requests_rejected_total", "CONNECTIONS_FULL"), 0);
   held.clear();
   const milliseconds serving = TimeToServe(*server_);
   const int files = FilesOnce(pid_, files_);

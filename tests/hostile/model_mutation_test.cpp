@@ -85,7 +85,10 @@ TEST_P(ModelMutation, IsAnErrorOrWhatTheFileSays) {
     accepted += status.ok() ? 1 : 0;
     EXPECT_TRUE(status.ok() || !status.message().empty());
     EXPECT_LE(most_allocated_, kAllocationLimit) << status;
-    if (!UnderSanitizer()) {
+    if (!UnderSanitizer() && slowest_ > kTimeLimit) {
+      // Again: the machine may have been busy with something else.
+      slowest_ = {};
+      static_cast<void>(Try(mutant));
       EXPECT_LE(slowest_, kTimeLimit) << status;
     }
   }

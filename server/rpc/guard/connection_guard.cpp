@@ -21,8 +21,8 @@ using std::chrono::milliseconds;
 // Each connection has three descriptors. The rest is for files, the metrics and gRPC itself.
 constexpr int kDescriptorsEach = 3;
 constexpr int kSpareDescriptors = 64;
-// Kernel memory a client that reads nothing can fill.
-constexpr int kClientSendBuffer = 128 << 10;
+// Kernel memory a client that reads nothing can fill, per socket (the kernel doubles it).
+constexpr int kSendBuffer = 32 << 10;
 constexpr milliseconds kThrottleTick{10};
 constexpr milliseconds kSweepPeriod{250};
 // Tags of epoll: connection id * 2 + side.
@@ -156,7 +156,7 @@ void ConnectionGuard::Accept(TimePoint now) {
       return;
     }
     if (static_cast<int>(entries_.size()) >= options_.max_connections) {
-      options_.on_cut("CONNECTION_LIMIT");
+      options_.on_cut("CONNECTIONS_FULL");
       HangUp(std::move(client));
       continue;
     }
@@ -167,12 +167,13 @@ void ConnectionGuard::Accept(TimePoint now) {
 void ConnectionGuard::Adopt(FileDescriptor client, TimePoint now) {
   const int on = 1;
   setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  setsockopt(client.get(), SOL_SOCKET, SO_SNDBUF, &kClientSendBuffer, sizeof(kClientSendBuffer));
+  setsockopt(client.get(), SOL_SOCKET, SO_SNDBUF, &kSendBuffer, sizeof(kSendBuffer));
   auto pair = pairs_.Make(PeerAddress(client.get()));
   if (!pair.ok()) {
-    options_.on_cut("CONNECTION_LIMIT");
+    options_.on_cut("CONNECTIONS_FULL");
     return HangUp(std::move(client));
   }
+  setsockopt(pair->second.get(), SOL_SOCKET, SO_SNDBUF, &kSendBuffer, sizeof(kSendBuffer));
   const uint64_t id = next_id_++;
   Entry entry;
   entry.connection = std::make_unique<GuardedConnection>(std::move(client), std::move(pair->first),

@@ -22,7 +22,7 @@ struct GuardOptions {
   ConnectionLimits limits;
   // Takes over a connection's inner socket; called on the guard's thread.
   std::function<void(int socket)> serve;
-  // A connection was refused or cut, with the reason: CONNECTION_LIMIT, NOT_HTTP2, FRAME_FLOOD,
+  // A connection was refused or cut, with the reason: CONNECTIONS_FULL, NOT_HTTP2, FRAME_FLOOD,
   // CLIENT_STALLED. Called on the guard's thread.
   std::function<void(const char* reason)> on_cut;
 };
