@@ -36,6 +36,13 @@ void* Aligned(std::size_t size, std::align_val_t alignment) {
 
 void* operator new(std::size_t size) { return Counted(std::malloc(size == 0 ? 1 : size)); }
 void* operator new[](std::size_t size) { return Counted(std::malloc(size == 0 ? 1 : size)); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  void* memory = std::malloc(size == 0 ? 1 : size);
+  return memory == nullptr ? nullptr : Counted(memory);
+}
+void* operator new[](std::size_t size, const std::nothrow_t& nothrow) noexcept {
+  return operator new(size, nothrow);
+}
 void* operator new(std::size_t size, std::align_val_t alignment) {
   return Aligned(size, alignment);
 }
@@ -44,6 +51,8 @@ void* operator new[](std::size_t size, std::align_val_t alignment) {
 }
 void operator delete(void* memory) noexcept { Release(memory); }
 void operator delete[](void* memory) noexcept { Release(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { Release(memory); }
+void operator delete[](void* memory, const std::nothrow_t&) noexcept { Release(memory); }
 void operator delete(void* memory, std::size_t) noexcept { Release(memory); }
 void operator delete[](void* memory, std::size_t) noexcept { Release(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { Release(memory); }
