@@ -98,7 +98,7 @@ TEST_P(ModelMutation, IsAnErrorOrWhatTheFileSays) {
   // Damage to names, texts and values is no fault of the form; refusing all would be one.
   EXPECT_GT(accepted, 0);
   EXPECT_LT(accepted, count);
-  EXPECT_LE(grown, kResidentLimit + (UnderSanitizer() ? int64_t{256} << 20 : 0));
+  EXPECT_LE(grown, kResidentLimit + (UnderSanitizer() ? int64_t{16} << 20 : 0));
 }
 
 INSTANTIATE_TEST_SUITE_P(
