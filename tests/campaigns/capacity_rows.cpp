@@ -59,13 +59,16 @@ std::vector<Outcome> LongQueue() {
   return {stage.Refuse(TurnOf(OpenSession(stage.wire()), "hi", 1), "RESOURCE_EXHAUSTED")};
 }
 
-// A second turn on a server that may remember no more than the first.
-std::vector<Outcome> Remembering(const std::string& flag, const std::string& code) {
-  Stage stage(TinyLlava(), {flag, "1KiB"});
+// A turn on a server that may remember no more than it does of the turn before: of the same session
+// or of another one.
+std::vector<Outcome> Remembering(bool same_session, const std::string& code) {
+  Stage stage(TinyLlava(),
+              {"--max-session-transcript-bytes", "1KiB", "--max-transcript-bytes", "1KiB"});
   if (!stage.ready()) return {};
   const std::string id = OpenSession(stage.wire());
   EXPECT_TRUE(Generate(stage.wire().stub(), TurnOf(id, "Say a lot.", 300)).status.ok());
-  return {stage.Refuse(TurnOf(id, "And more.", 1), code)};
+  const std::string next = same_session ? id : OpenSession(stage.wire());
+  return {stage.Refuse(TurnOf(next, "And more.", 1), code)};
 }
 
 std::vector<Outcome> TooManyCalls() {
@@ -132,11 +135,11 @@ std::vector<StatusRow> CapacityRows() {
       row("too many queued turns", "QUEUE_FULL", FullQueue),
       row("a turn waited too long", "QUEUE_TIMEOUT", LongQueue),
       row("all conversations are remembered up to the limit", "TRANSCRIPT_LIMIT",
-          [] { return Remembering("--max-transcript-bytes", "RESOURCE_EXHAUSTED"); }),
+          [] { return Remembering(false, "RESOURCE_EXHAUSTED"); }),
       {"this conversation is remembered up to the limit",
        "FAILED_PRECONDITION",
        "TRANSCRIPT_LIMIT",
-       [] { return Remembering("--max-session-transcript-bytes", "FAILED_PRECONDITION"); },
+       [] { return Remembering(true, "FAILED_PRECONDITION"); },
        {}},
       row("too many calls", "CALL_LIMIT", TooManyCalls),
       row("too many calls of one connection", "CONNECTION_LIMIT", TooManyCallsOfOne),

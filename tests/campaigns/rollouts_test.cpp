@@ -110,7 +110,7 @@ TEST_F(Drain, RollOutsLoseNothing) {
   std::vector<double> notice_ms, exit_ms;
   const int rollouts = Sized(5, 100);
   for (int i = 0; i < rollouts && !HasFailure(); ++i) {
-    const Rollout rollout = Run(Draw(random, 1'000, 4'000));
+    const Rollout rollout = Run(Draw(random, 5'000, 10'000));
     notice_ms.push_back(rollout.notice_ms);
     exit_ms.push_back(rollout.exit_ms);
   }
