@@ -38,22 +38,21 @@ Field<T> Of(T ImageLimits::*member) {
 }
 
 void AddModel(std::vector<Setting>& all) {
-  const char* const kGroup = "Model";
+  const char* const group = "Model";
   all.push_back(
-      TextSetting({"model", kGroup, "GGUF file or Hugging Face folder; empty: the bundled model"},
+      TextSetting({"model", group, "GGUF file or Hugging Face folder; empty: the bundled model"},
                   "PATH", Of(&ConfigDraft::model)));
-  all.push_back(TextSetting({"vision", kGroup, "Vision adapter folder of a GGUF model, or none"},
+  all.push_back(TextSetting({"vision", group, "Vision adapter folder of a GGUF model, or none"},
                             "PATH|none", Of(&ConfigDraft::vision)));
   all.push_back(
-      TextSetting({"model-name", kGroup, "Name to serve the model under; empty: the file's"},
-                  "NAME", Of(&ServerConfig::model_name)));
-  all.push_back(
-      TextSetting({"chat-family", kGroup, "Chat family, for templates that are not known"}, "NAME",
-                  Of(&ServerConfig::chat_family)));
+      TextSetting({"model-name", group, "Name to serve the model under; empty: the file's"}, "NAME",
+                  Of(&ServerConfig::model_name)));
+  all.push_back(TextSetting({"chat-family", group, "Chat family, for templates that are not known"},
+                            "NAME", Of(&ServerConfig::chat_family)));
   all.push_back(ChoiceSetting(
-      {"weights", kGroup, "Type of the weights; auto: bf16 where the CPU is fast at it"},
+      {"weights", group, "Type of the weights; auto: bf16 where the CPU is fast at it"},
       {"auto", "f32", "bf16"}, Of(&ConfigDraft::weights)));
-  all.push_back(NumberSetting({"threads", kGroup, "Compute threads; 0: all cores"}, 0, 1024,
+  all.push_back(NumberSetting({"threads", group, "Compute threads; 0: all cores"}, 0, 1024,
                               Of(&EngineOptions::threads)));
 }
 
@@ -77,106 +76,105 @@ Setting BudgetSetting(std::string group) {
 }
 
 void AddCache(std::vector<Setting>& all) {
-  const char* const kGroup = "Cache";
-  all.push_back(SizeSetting({"pool-bytes", kGroup, "Size of the cache pool"}, 64 * kKiB, 64 * kTiB,
+  const char* const group = "Cache";
+  all.push_back(SizeSetting({"pool-bytes", group, "Size of the cache pool"}, 64 * kKiB, 64 * kTiB,
                             Of(&EngineOptions::pool_bytes)));
-  all.push_back(
-      ChoiceSetting({"kv", kGroup, "Type of cached keys and values; auto: as the weights"},
-                    {"auto", "f32", "bf16"}, Of(&ConfigDraft::kv)));
-  all.push_back(ChoiceSetting({"policy", kGroup, "Cache policy of sessions that name none"},
+  all.push_back(ChoiceSetting({"kv", group, "Type of cached keys and values; auto: as the weights"},
+                              {"auto", "f32", "bf16"}, Of(&ConfigDraft::kv)));
+  all.push_back(ChoiceSetting({"policy", group, "Cache policy of sessions that name none"},
                               {PolicyNames().begin(), PolicyNames().end()},
                               Of(&EngineOptions::default_policy)));
-  all.push_back(BudgetSetting(kGroup));
+  all.push_back(BudgetSetting(group));
 }
 
 void AddTurns(std::vector<Setting>& all) {
-  const char* const kGroup = "Turns";
-  all.push_back(NumberSetting({"max-batch", kGroup, "Turns in prefill or decoding together"}, 1,
+  const char* const group = "Turns";
+  all.push_back(NumberSetting({"max-batch", group, "Turns in prefill or decoding together"}, 1,
                               4096, Of(&EngineOptions::max_batch)));
   all.push_back(
-      NumberSetting({"max-queued-turns", kGroup, "Turns waiting for admission; more are refused"},
-                    1, 65536, Of(&EngineOptions::max_queued_turns)));
+      NumberSetting({"max-queued-turns", group, "Turns waiting for admission; more are refused"}, 1,
+                    65536, Of(&EngineOptions::max_queued_turns)));
+  all.push_back(DurationSetting({"queue-timeout", group, "A turn that waited this long is refused"},
+                                milliseconds(100), hours(24), false,
+                                Of(&EngineOptions::max_queue_wait)));
   all.push_back(
-      DurationSetting({"queue-timeout", kGroup, "A turn that waited this long is refused"},
-                      milliseconds(100), hours(24), false, Of(&EngineOptions::max_queue_wait)));
-  all.push_back(
-      NumberSetting({"max-tokens", kGroup, "Tokens of an answer when the request names none"}, 1,
+      NumberSetting({"max-tokens", group, "Tokens of an answer when the request names none"}, 1,
                     1 << 20, Of(&EngineOptions::max_tokens_default)));
-  all.push_back(NumberSetting({"max-tokens-limit", kGroup, "The most tokens a request may ask for"},
+  all.push_back(NumberSetting({"max-tokens-limit", group, "The most tokens a request may ask for"},
                               1, 1 << 20, Of(&EngineOptions::max_tokens_limit)));
   all.push_back(DurationSetting(
-      {"prefill-step", kGroup, "Prompts are computed this long between two tokens of the others"},
+      {"prefill-step", group, "Prompts are computed this long between two tokens of the others"},
       milliseconds(0), seconds(10), true, Of(&EngineOptions::prefill_step)));
   all.push_back(
-      NumberSetting({"prefill-slice", kGroup, "Prompt rows of one layer computed together"}, 1,
-                    8192, Of(&EngineOptions::prefill_slice_rows)));
+      NumberSetting({"prefill-slice", group, "Prompt rows of one layer computed together"}, 1, 8192,
+                    Of(&EngineOptions::prefill_slice_rows)));
 }
 
 void AddSessions(std::vector<Setting>& all) {
-  const char* const kGroup = "Sessions";
-  all.push_back(NumberSetting({"max-sessions", kGroup, "Open sessions"}, 1, 1 << 20,
+  const char* const group = "Sessions";
+  all.push_back(NumberSetting({"max-sessions", group, "Open sessions"}, 1, 1 << 20,
                               Of(&EngineOptions::max_sessions)));
   all.push_back(DurationSetting(
-      {"idle-timeout", kGroup, "A session without a turn for this long is closed; 0: never"},
+      {"idle-timeout", group, "A session without a turn for this long is closed; 0: never"},
       milliseconds(100), hours(24 * 365), true, Of(&EngineOptions::session_idle_timeout)));
   all.push_back(SizeSetting(
-      {"max-session-transcript-bytes", kGroup, "Tokens and pictures one session remembers"}, kKiB,
+      {"max-session-transcript-bytes", group, "Tokens and pictures one session remembers"}, kKiB,
       kTiB, Of(&EngineOptions::max_session_transcript_bytes)));
   all.push_back(
-      SizeSetting({"max-transcript-bytes", kGroup, "Tokens and pictures all sessions remember"},
+      SizeSetting({"max-transcript-bytes", group, "Tokens and pictures all sessions remember"},
                   kKiB, 64 * kTiB, Of(&EngineOptions::max_transcript_bytes)));
 }
 
 void AddCalls(std::vector<Setting>& all) {
-  const char* const kGroup = "Calls";
-  all.push_back(NumberSetting({"max-calls", kGroup, "Calls in flight, all methods"}, 1, 1 << 20,
+  const char* const group = "Calls";
+  all.push_back(NumberSetting({"max-calls", group, "Calls in flight, all methods"}, 1, 1 << 20,
                               Of(&RpcLimits::max_calls)));
   all.push_back(
-      NumberSetting({"max-calls-per-connection", kGroup, "Calls in flight of one connection"}, 1,
+      NumberSetting({"max-calls-per-connection", group, "Calls in flight of one connection"}, 1,
                     1 << 20, Of(&RpcLimits::max_calls_per_connection)));
   all.push_back(
-      SizeSetting({"max-request-bytes", kGroup, "Memory that requests in flight hold together"},
+      SizeSetting({"max-request-bytes", group, "Memory that requests in flight hold together"},
                   32 * kMiB, kTiB, Of(&RpcLimits::max_request_bytes)));
-  all.push_back(NumberSetting({"max-uploads", kGroup, "Uploads of pictures in flight"}, 1, 65536,
+  all.push_back(NumberSetting({"max-uploads", group, "Uploads of pictures in flight"}, 1, 65536,
                               Of(&RpcLimits::max_uploads)));
   all.push_back(DurationSetting(
-      {"stall-timeout", kGroup, "A stream whose client takes nothing for this long is cancelled"},
+      {"stall-timeout", group, "A stream whose client takes nothing for this long is cancelled"},
       milliseconds(100), hours(1), false, Of(&RpcLimits::stall_timeout)));
 }
 
 void AddPictures(std::vector<Setting>& all) {
-  const char* const kGroup = "Pictures";
-  all.push_back(NumberSetting({"max-decoders", kGroup, "Pictures decoded at the same time"}, 1, 256,
+  const char* const group = "Pictures";
+  all.push_back(NumberSetting({"max-decoders", group, "Pictures decoded at the same time"}, 1, 256,
                               Of(&RpcLimits::max_decoders)));
   all.push_back(
-      SizeSetting({"image-store-bytes", kGroup, "Pictures kept, least recently used out first"},
+      SizeSetting({"image-store-bytes", group, "Pictures kept, least recently used out first"},
                   64 * kKiB, kTiB, Of(&RpcLimits::image_store_bytes)));
-  all.push_back(SizeSetting({"max-image-bytes", kGroup, "Size of a picture's file"}, kKiB,
-                            64 * kMiB, Of(&ImageLimits::max_bytes)));
-  all.push_back(Number64Setting({"max-image-pixels", kGroup, "Width times height of a picture"}, 4,
+  all.push_back(SizeSetting({"max-image-bytes", group, "Size of a picture's file"}, kKiB, 64 * kMiB,
+                            Of(&ImageLimits::max_bytes)));
+  all.push_back(Number64Setting({"max-image-pixels", group, "Width times height of a picture"}, 4,
                                 int64_t{1} << 28, Of(&ImageLimits::max_pixels)));
-  all.push_back(NumberSetting({"max-image-side", kGroup, "Width and height of a picture"}, 2, 65535,
+  all.push_back(NumberSetting({"max-image-side", group, "Width and height of a picture"}, 2, 65535,
                               Of(&ImageLimits::max_side)));
 }
 
 void AddProcess(std::vector<Setting>& all) {
-  const char* const kGroup = "Process";
-  all.push_back(AddressSetting({"listen", kGroup, "Address of gRPC; port 0 takes a free one"},
-                               false, Of(&ServerConfig::listen)));
+  const char* const group = "Process";
+  all.push_back(AddressSetting({"listen", group, "Address of gRPC; port 0 takes a free one"}, false,
+                               Of(&ServerConfig::listen)));
   all.push_back(
-      AddressSetting({"admin-listen", kGroup,
+      AddressSetting({"admin-listen", group,
                       "Address of AdminService and channelz: no credentials, keep it private"},
                      true, Of(&ServerConfig::admin_listen)));
-  all.push_back(AddressSetting({"metrics-listen", kGroup, "Address of /metrics"}, true,
+  all.push_back(AddressSetting({"metrics-listen", group, "Address of /metrics"}, true,
                                Of(&ServerConfig::metrics_listen)));
-  all.push_back(TextSetting({"port-file", kGroup, "File to write the gRPC port to when ready"},
+  all.push_back(TextSetting({"port-file", group, "File to write the gRPC port to when ready"},
                             "PATH", Of(&ServerConfig::port_file)));
   all.push_back(
-      DurationSetting({"grace-period", kGroup, "Turns in flight may go on this long after SIGTERM"},
+      DurationSetting({"grace-period", group, "Turns in flight may go on this long after SIGTERM"},
                       milliseconds(0), hours(24), true, Of(&ServerConfig::grace_period)));
-  all.push_back(ChoiceSetting({"log-format", kGroup, "Lines on stderr"}, {"text", "json"},
+  all.push_back(ChoiceSetting({"log-format", group, "Lines on stderr"}, {"text", "json"},
                               Of(&ConfigDraft::log_format)));
-  all.push_back(ChoiceSetting({"log-level", kGroup, "Least level that is logged"},
+  all.push_back(ChoiceSetting({"log-level", group, "Least level that is logged"},
                               {"debug", "info", "warning", "error"}, Of(&ServerConfig::log_level)));
 }
 
