@@ -79,9 +79,12 @@ TEST_F(HostileTest, HugeMessages) {
   v1::TokenizeRequest tokenize;
   tokenize.set_text(std::string(1 << 20, 'a'));
   EXPECT_FALSE(client_->Tokenize(tokenize).ok());
-  const auto parts = Ask(std::vector<v1::InputPart>(100'000, client::Text("a")));
+  const auto parts = Ask(std::vector<v1::InputPart>(300, client::Text("a")));
   EXPECT_EQ(parts.code(), absl::StatusCode::kInvalidArgument) << parts;
   EXPECT_EQ(DetailsOf(parts).field, "parts");
+  const auto crowd = Ask(std::vector<v1::InputPart>(100'000, client::Text("a")));
+  EXPECT_EQ(crowd.code(), absl::StatusCode::kInvalidArgument) << crowd;
+  EXPECT_EQ(DetailsOf(crowd).field, "request") << "refused before it is parsed";
 }
 
 TEST_F(HostileTest, BadPictures) {

@@ -70,7 +70,7 @@ TEST(PreprocessConfig, RefusesWhatItCannotDo) {
   const std::string prefix = "preprocessor config: ";
   EXPECT_EQ(Parse(""), prefix + "not a JSON object");
   EXPECT_EQ(Parse("[1"), prefix + "not a JSON object");
-  EXPECT_EQ(Parse(std::string(100000, '[')), prefix + "not a JSON object");
+  EXPECT_EQ(Parse(std::string(100000, '[')), prefix + "values are nested too deeply");
   EXPECT_EQ(Parse("[]"), prefix + "not a JSON object");
   const std::string resample = prefix + "resample must be 1 (Lanczos), 2 (bilinear) or 3 (bicubic)";
   for (const char* value : {"0", "4", "5", "-1", "2.0", "\"bicubic\"", "true"}) {
