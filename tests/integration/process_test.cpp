@@ -144,7 +144,8 @@ TEST_F(BundledProcess, MetricsPageIsClean) {
             static_cast<double>(answer->token_ids.size()));
   EXPECT_EQ(server_->Metric("prompt_tokens_total", "modality=\"image\""),
             static_cast<double>(answer->completed.usage().image_tokens()));
-  EXPECT_GE(server_->Metric("kv_folded_entries_total", "phase=\"prefill\",policy=\"concertina\""), 1);
+  EXPECT_GE(server_->Metric("kv_folded_entries_total", "phase=\"prefill\",policy=\"concertina\""),
+            1);
   EXPECT_EQ(server_->Metric("time_to_first_token_seconds_count"), 1);
 }
 
