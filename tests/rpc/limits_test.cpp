@@ -140,5 +140,29 @@ TEST_F(LimitsTest, OneConnectionHasItsShareOfCalls) {
   reader->Finish();
 }
 
+TEST_F(LimitsTest, RequestsInFlightHoldABoundedAmountOfMemory) {
+  StartServer([](ServerConfig& config) { config.limits.max_request_bytes = 2 << 20; });
+  v1::GenerateRequest large;
+  large.set_session_id(OpenOrDie(stub()));
+  large.add_parts()->set_text(std::string(1'500'000, 'x'));
+  for (int i = 0; i < 3; ++i) {  // what was refused is not held any more
+    grpc::ClientContext context;
+    const auto reader = stub().Generate(&context, large);
+    v1::GenerateResponse event;
+    EXPECT_FALSE(reader->Read(&event));
+    const grpc::Status refused = reader->Finish();
+    EXPECT_EQ(refused.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_EQ(DetailsOf(refused).reason, "OUT_OF_MEMORY");
+    EXPECT_TRUE(DetailsOf(refused).retry_ms.has_value());
+  }
+  large.mutable_parts(0)->set_text(std::string(500'000, 'x'));
+  grpc::ClientContext context;
+  const auto reader = stub().Generate(&context, large);
+  v1::GenerateResponse event;
+  EXPECT_FALSE(reader->Read(&event));
+  EXPECT_EQ(DetailsOf(reader->Finish()).reason, "PROMPT_TOO_LONG") << "this much may be held";
+  ExpectUsable();
+}
+
 }  // namespace
 }  // namespace concertina::testing
