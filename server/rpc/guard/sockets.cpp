@@ -133,13 +133,25 @@ absl::Status PairMaker::Open() {
   return absl::OkStatus();
 }
 
+// What waits to be accepted is not ours when the queue is full: pairs given up half-made for want
+// of descriptors, or connections of other processes that found our address.
+bool PairMaker::Connect(int socket) {
+  sockaddr_un address{};
+  const socklen_t size = AbstractAddress(name_, &address);
+  const auto connects = [&] {
+    return connect(socket, reinterpret_cast<const sockaddr*>(&address), size) == 0;
+  };
+  if (connects()) return true;
+  while (FileDescriptor(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)).ok()) {
+  }
+  return connects();
+}
+
 absl::StatusOr<std::pair<FileDescriptor, FileDescriptor>> PairMaker::Make(
     const std::string& label) {
   const std::string name = absl::StrCat(name_, "/", ++made_, "/", label);
   FileDescriptor first = UnixSocket(name);
-  sockaddr_un address{};
-  const socklen_t size = AbstractAddress(name_, &address);
-  if (!first.ok() || connect(first.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) {
+  if (!first.ok() || !Connect(first.get())) {
     return absl::UnavailableError("cannot connect a Unix socket");
   }
   for (;;) {

@@ -30,6 +30,8 @@ class PairMaker {
   absl::StatusOr<std::pair<FileDescriptor, FileDescriptor>> Make(const std::string& label);
 
  private:
+  bool Connect(int socket);
+
   FileDescriptor listener_;
   std::string name_;
   uint64_t made_ = 0;
