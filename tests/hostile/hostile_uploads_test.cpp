@@ -70,12 +70,17 @@ TEST_F(HostileUploads, AreRefusedByField) {
   for (const HostilePicture& picture : pictures) {
     if (picture.verdict == Verdict::kSameAsOriginal) taken += Send(picture) ? 1 : 0;
   }
+  const auto send_refused = [&] {
+    for (size_t i = 0; i < pictures.size(); i += step) {
+      if (pictures[i].verdict != Verdict::kRefusedUnseen) continue;
+      Send(pictures[i]);
+      ++sent;
+    }
+  };
+  // The allocator keeps what the largest files took: the second time shows what is lost.
+  send_refused();
   const int64_t before = ProcessMemory(pid, "VmRSS");
-  for (size_t i = 0; i < pictures.size(); i += step) {
-    if (pictures[i].verdict != Verdict::kRefusedUnseen) continue;
-    Send(pictures[i]);
-    ++sent;
-  }
+  send_refused();
   const int64_t after = ProcessMemory(pid, "VmRSS");
   for (size_t i = 0; i < pictures.size(); i += step) {
     if (pictures[i].verdict != Verdict::kRefusedUnseen) taken += Send(pictures[i]) ? 1 : 0;
