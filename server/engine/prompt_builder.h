@@ -25,6 +25,8 @@ struct Segment {
   };
   std::vector<BudgetChange> budget_changes;
   int64_t room = 0;  // positions set aside for the prompt and its answer when the segment begins
+
+  int64_t tokens() const { return static_cast<int64_t>(prompt.size() + answer.size()); }
 };
 
 // The prompt of a session's first turn: system prompt (the family's default if empty), the user's

@@ -12,9 +12,9 @@ int64_t EngineSession::transcript_bytes() const {
 }
 
 int64_t EngineSession::transcript_tokens() const {
-  size_t tokens = 0;
-  for (const Segment& segment : transcript) tokens += segment.prompt.size() + segment.answer.size();
-  return static_cast<int64_t>(tokens);
+  int64_t tokens = 0;
+  for (const Segment& segment : transcript) tokens += segment.tokens();
+  return tokens;
 }
 
 namespace {

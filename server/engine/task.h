@@ -74,9 +74,9 @@ struct Task {
 
   // Tokens that will be fed whatever happens: prompts, known answers, a scored continuation.
   int64_t known_tokens() const {
-    size_t tokens = fold_in_decode ? continuation.size() : 0;
-    for (const Segment& segment : segments) tokens += segment.prompt.size() + segment.answer.size();
-    return static_cast<int64_t>(tokens);
+    auto tokens = static_cast<int64_t>(fold_in_decode ? continuation.size() : 0);
+    for (const Segment& segment : segments) tokens += segment.tokens();
+    return tokens;
   }
 };
 

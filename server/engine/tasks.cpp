@@ -37,10 +37,6 @@ absl::Status CheckTranscripts(const EngineState& state, const EngineSession& ses
 
 absl::Status CheckTurn(const EngineState& state, const EngineSession& session,
                        const GenerateParams& params) {
-  if (session.busy) {
-    return ReasonError(absl::StatusCode::kAborted, reason::kTurnInFlight,
-                       "a turn of this session is in flight");
-  }
   if (params.expected_turn && *params.expected_turn != session.turns) {
     return ReasonError(absl::StatusCode::kAborted, reason::kTurnMismatch,
                        absl::StrCat("the session has ", session.turns, " finished turns"));
@@ -61,7 +57,7 @@ absl::Status CheckTurn(const EngineState& state, const EngineSession& session,
 
 absl::StatusOr<EngineSession*> SessionForTurn(EngineState& state, const GenerateParams& params) {
   if (absl::Status status = MayQueue(state); !status.ok()) return status;
-  auto session = FindSession(state, params.session_id);
+  auto session = FindIdleSession(state, params.session_id);
   if (!session.ok()) return session;
   if (absl::Status status = CheckTurn(state, **session, params); !status.ok()) return status;
   return session;

@@ -23,10 +23,6 @@ Segment& Recording(Task& task) {
   return in_transcript ? task.session->transcript.back() : task.segments.front();
 }
 
-int64_t TokensOf(const Segment& segment) {
-  return static_cast<int64_t>(segment.prompt.size() + segment.answer.size());
-}
-
 }  // namespace
 
 void UseBudgetForPrompt(Task& task) {
@@ -59,7 +55,7 @@ int64_t CacheBound(Task& task) {
   };
   for (size_t i = 0; i < task.replayed_segments; ++i) {
     const Segment& segment = task.segments[i];
-    tokens += TokensOf(segment);
+    tokens += segment.tokens();
     raise(segment.budget, tokens);
     for (const auto& change : segment.budget_changes) raise(change.budget, tokens);
   }

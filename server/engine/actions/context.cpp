@@ -15,17 +15,13 @@ absl::Status ContextExhausted(int64_t needed, int64_t left) {
                                   std::max<int64_t>(left, 0), " left"));
 }
 
-int64_t TokensOf(const Segment& segment) {
-  return static_cast<int64_t>(segment.prompt.size() + segment.answer.size());
-}
-
 // Positions the task's own tokens need from where the check begins: a session that refuses counts
 // everything up to the end, one that rebases only its longest segment.
 int64_t NeededBy(const Task& task, bool refuses) {
   int64_t sum = 0, longest = 0;
   for (const Segment& segment : task.segments) {
-    sum += TokensOf(segment);
-    longest = std::max(longest, TokensOf(segment));
+    sum += segment.tokens();
+    longest = std::max(longest, segment.tokens());
   }
   const auto scored = static_cast<int64_t>(task.continuation.size());
   return (refuses ? sum : longest) + scored;
