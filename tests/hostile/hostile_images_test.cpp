@@ -9,6 +9,7 @@
 #include "models/image/probe.h"
 #include "tests/hostile/campaign.h"
 #include "tests/hostile/hostile_picture.h"
+#include "tests/models/image/clean_refusal.h"
 
 namespace concertina::testing {
 namespace {
@@ -19,16 +20,6 @@ constexpr std::chrono::milliseconds kProbeLimit{5};
 constexpr std::chrono::seconds kDecodeLimit{3};
 constexpr int64_t kMemoryLimit = 4 << 20;
 constexpr int64_t kQuarantine = 16 << 20;  // of the sanitizer, and what it splits up
-
-// Refusals name no path, no library and no address.
-void ExpectCleanRefusal(const absl::Status& status, const std::string& what) {
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << what;
-  const std::string text(status.message());
-  EXPECT_TRUE(text.starts_with("image: ")) << what << ": " << text;
-  for (const char* forbidden : {"/", "0x", "OpenCV", "cv::", ".cpp", "lib"}) {
-    EXPECT_EQ(text.find(forbidden), std::string::npos) << what << ": " << text;
-  }
-}
 
 struct Figures {
   int refused_unseen = 0;

@@ -5,6 +5,7 @@
 
 #include "models/image/decode.h"
 #include "models/image/probe.h"
+#include "tests/models/image/clean_refusal.h"
 #include "tests/models/image/image_test_data.h"
 
 namespace concertina {
@@ -12,18 +13,9 @@ namespace {
 
 using testing::Bytes;
 using testing::DataPath;
+using testing::ExpectCleanRefusal;
 
 constexpr uint32_t kSeed = 20240917;
-
-// Refusals name no path, no library and no address.
-void ExpectCleanRefusal(const absl::Status& status, const std::string& what) {
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << what;
-  const std::string text(status.message());
-  EXPECT_TRUE(text.starts_with("image: ")) << what << ": " << text;
-  for (const char* forbidden : {"/", "0x", "OpenCV", "cv::", ".cpp", "lib"}) {
-    EXPECT_EQ(text.find(forbidden), std::string::npos) << what << ": " << text;
-  }
-}
 
 TEST(HostileImage, EveryTruncationIsRefusedBeforeDecoding) {
   for (const std::string& name : testing::DataImages()) {
