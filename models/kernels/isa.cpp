@@ -13,9 +13,15 @@ bool HasAvx512() {
          __builtin_cpu_supports("fma");
 }
 
+bool HasAvx512Dot() {
+  return HasAvx512() && __builtin_cpu_supports("avx512vnni") &&
+         __builtin_cpu_supports("avx512bf16");
+}
+
 bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 const Kernels* Best() {
+  if (HasAvx512Dot()) return &Avx512DotKernels();
   if (HasAvx512()) return &Avx512Kernels();
   if (HasAvx2()) return &Avx2Kernels();
   return &BaseKernels();
@@ -31,6 +37,8 @@ const Kernels& Active() {
 
 const Kernels* Variant(Level level) {
   switch (level) {
+    case Level::kAvx512Dot:
+      return HasAvx512Dot() ? &Avx512DotKernels() : nullptr;
     case Level::kAvx512:
       return HasAvx512() ? &Avx512Kernels() : nullptr;
     case Level::kAvx2:

@@ -2,7 +2,8 @@
 
 #include <cstdint>
 
-// Inner loops compiled once per instruction set (isa_avx512.cpp, isa_avx2.cpp, isa_base.cpp) from
+// Inner loops compiled once per instruction set (isa_avx512_dot.cpp, isa_avx512.cpp, isa_avx2.cpp,
+// isa_base.cpp) from
 // the same text (*.inc) and chosen at run time. Only plain structs and function pointers cross this
 // border: an inline function shared with a translation unit built for AVX-512 could be the copy the
 // linker keeps, and would then crash older CPUs.
@@ -79,7 +80,8 @@ struct Kernels {
   void (*from_bf16)(const uint16_t* x, int64_t count, bool accumulate, const float* bias, float* y);
 };
 
-enum class Level { kBase, kAvx2, kAvx512 };
+// kAvx512Dot: AVX-512 with VNNI and bf16 dot products (Cooper Lake, Zen 4 and later).
+enum class Level { kBase, kAvx2, kAvx512, kAvx512Dot };
 
 // The best variant this CPU runs, or the one forced by a test.
 const Kernels& Active();
@@ -88,6 +90,7 @@ const Kernels* Variant(Level level);
 // Makes Active() return `kernels`; null goes back to the best. For tests, from one thread.
 void ForceForTesting(const Kernels* kernels);
 
+const Kernels& Avx512DotKernels();
 const Kernels& Avx512Kernels();
 const Kernels& Avx2Kernels();
 const Kernels& BaseKernels();

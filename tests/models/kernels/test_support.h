@@ -22,7 +22,8 @@ inline std::vector<float> RandomFloats(int64_t count, uint32_t seed, float scale
 // The variants this machine can run, slowest first.
 inline std::vector<isa::Level> AvailableLevels() {
   std::vector<isa::Level> levels;
-  for (isa::Level level : {isa::Level::kBase, isa::Level::kAvx2, isa::Level::kAvx512}) {
+  for (isa::Level level :
+       {isa::Level::kBase, isa::Level::kAvx2, isa::Level::kAvx512, isa::Level::kAvx512Dot}) {
     if (isa::Variant(level) != nullptr) levels.push_back(level);
   }
   return levels;
