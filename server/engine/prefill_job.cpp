@@ -39,9 +39,9 @@ absl::Status PrefillJob::Begin() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> PrefillJob::Step() {
+absl::StatusOr<bool> PrefillJob::Step(int32_t most_rows) {
   if (row_ == 0) cache_.LoadLayer(layer_, &prompt_);
-  const int32_t rows = std::min(options_.slice_rows, tokens_ - row_);
+  const int32_t rows = std::min(most_rows, tokens_ - row_);
   float* q = Grow(buffers_.q, int64_t{rows} * heads_ * head_dim_);
   float* k = Grow(buffers_.k, int64_t{rows} * kv_heads_ * head_dim_);
   float* v = Grow(buffers_.v, int64_t{rows} * kv_heads_ * head_dim_);

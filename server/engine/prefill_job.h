@@ -24,7 +24,6 @@ class PrefillJob {
     bool adapter = false;   // the low-rank adapter acts on every row
     bool fold = true;       // commit to the cache
     bool all_rows = false;  // hidden states of every row are wanted, not only the last
-    int32_t slice_rows = 256;
   };
   // `embeddings` [tokens, hidden]: token embeddings with image features in place.
   PrefillJob(const LanguageModel& language, SessionCache& cache, std::vector<float> embeddings,
@@ -32,10 +31,19 @@ class PrefillJob {
 
   // Computes the layer shares. Call once before Step.
   absl::Status Begin();
-  // One slice of one layer. True when the prompt is through and, if folding, the cache is
-  // committed.
-  absl::StatusOr<bool> Step();
+  // One slice of one layer, at most `most_rows`: a multiple of 16 for results that do not depend on
+  // the cut. True when the prompt is through and, if folding, the cache is committed.
+  absl::StatusOr<bool> Step(int32_t most_rows);
   bool finished() const { return layer_ == layers_; }
+
+  // The slice that Step is about to compute: from this row of the prompt in this layer, whose rows
+  // see `first_key` entries (at most, before a layer's first slice) beside the slice's own.
+  int32_t layer() const { return layer_; }
+  int32_t row() const { return row_; }
+  int32_t tokens() const { return tokens_; }
+  int64_t first_key() const {
+    return (row_ == 0 ? prompt_.capacity - tokens_ : prompt_.old_entries) + row_;
+  }
 
   // [hidden] of the last row, before the final norm. Valid once Step returned true.
   const float* last_hidden() const;

@@ -58,9 +58,7 @@ absl::Status StartPrefill(EngineState& state, Task& task) {
   state.prefilling = &task;
   state.prefill = std::make_unique<PrefillJob>(
       *state.model->language, *task.session->cache, Embeddings(state, task, segment),
-      PrefillJob::Options{.adapter = adapter && state.model->adapter,
-                          .slice_rows = state.options.prefill_slice_rows},
-      state.buffers);
+      PrefillJob::Options{.adapter = adapter && state.model->adapter}, state.buffers);
   state.observer->OnReusedEntries(task.session->cache->live_entries());
   return CacheRefusal(state.prefill->Begin());
 }
@@ -136,9 +134,10 @@ void ReportProgress(EngineState& state, Task& task) {
 // after every slice of a few milliseconds it would take most of the time.
 absl::StatusOr<bool> RunSlices(EngineState& state, const Task& task) {
   const auto end = state.Now() + state.options.prefill_step;
-  auto finished = state.prefill->Step();
+  const int32_t rows = state.options.prefill_slice_rows;
+  auto finished = state.prefill->Step(rows);
   while (finished.ok() && !*finished && state.Now() < end && !task.control->cancelled.load()) {
-    finished = state.prefill->Step();
+    finished = state.prefill->Step(rows);
   }
   return finished;
 }

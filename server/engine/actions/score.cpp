@@ -19,9 +19,7 @@ absl::Status BeginPass(EngineState& state, Task& task) {
   state.prefilling = &task;
   state.prefill = std::make_unique<PrefillJob>(
       language, *task.session->cache, std::move(embeddings),
-      PrefillJob::Options{
-          .fold = false, .all_rows = true, .slice_rows = state.options.prefill_slice_rows},
-      state.buffers);
+      PrefillJob::Options{.fold = false, .all_rows = true}, state.buffers);
   return state.prefill->Begin();
 }
 
@@ -41,7 +39,8 @@ void ScoreRows(EngineState& state, Task& task) {
 
 void RunScoreSlice(EngineState& state, Task& task) {
   if (!state.prefill->finished()) {
-    if (auto step = state.prefill->Step(); !step.ok()) EndTask(state, task, step.status());
+    if (auto step = state.prefill->Step(state.options.prefill_slice_rows); !step.ok())
+      EndTask(state, task, step.status());
     return;
   }
   ScoreRows(state, task);
