@@ -27,6 +27,35 @@ struct GemmTile {
   const float* bias;  // null, or [columns]
 };
 
+// Where a panel's weights and their scales lie; see block_matrix.cpp.
+enum class BlockLayout {
+  kNibbles,        // f16 scales, 4-bit quants; the minimum is -centre * scale
+  kNibblesMinima,  // f16 scales, f16 minima, 4-bit quants
+  kBytes,          // f16 scales, 8-bit quants; the minimum is -centre * scale
+  kBytesMinima,    // f16 scales, f16 minima, 8-bit quants
+  kExpanded,       // f32 scales, f32 minima, 8-bit quants: scratch for products of many rows
+};
+
+// c[rows x columns] = (accumulate ? c : 0) + (a b + bias) for rows quantised by quantize_row and
+// weights scale * quant + minimum in blocks of 32.
+struct BlockTile {
+  BlockLayout layout;
+  const uint8_t* panel;
+  int64_t blocks;
+  float centre;
+  const int8_t* a;  // [rows][32 * blocks]
+  int64_t a_row;
+  const float* a_scales;  // [rows][blocks]
+  const float* a_sums;    // [rows][blocks]: scale * sum of the quants
+  int64_t scale_row;
+  int64_t rows;     // 1 .. block_tile_rows
+  int64_t columns;  // 1 .. panel_columns
+  float* c;
+  int64_t c_row;
+  bool accumulate;
+  const float* bias;  // null, or [columns]
+};
+
 // One DecodeItem; see decode_attention.h.
 struct DecodeTask {
   const uint8_t* const* pages;
@@ -51,8 +80,16 @@ struct Kernels {
   int64_t panel_columns;
   int64_t tile_rows;
   int64_t lanes;
+  int64_t block_tile_rows;
 
   void (*gemm_tile)(const GemmTile& tile);
+
+  // x [32 * blocks] to signed bytes of scale max|x| / 127 in every block, to nearest, ties to even.
+  void (*quantize_row)(const float* x, int64_t blocks, int8_t* quants, float* scales, float* sums);
+  void (*multiply_blocks)(const BlockTile& tile);
+  // A panel in layout kExpanded: 40 * panel_columns bytes per block.
+  void (*expand_blocks)(BlockLayout layout, const uint8_t* panel, int64_t blocks, float centre,
+                        uint8_t* out);
 
   // s[i] = exp(scale * s[i] + bias[i] - max) for i < count, 0 for count <= i < padded (a multiple
   // of lanes). Returns the sum.

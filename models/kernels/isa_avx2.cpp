@@ -9,6 +9,7 @@ using Vec = __m256;
 using IntVec = __m256i;
 constexpr int64_t kLanes = 8;
 constexpr int kTileRows = 6;
+constexpr int kBlockTileRows = 2;
 
 inline __m256i FirstLanes(int64_t n) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -39,6 +40,36 @@ template <int kBits>
 inline IntVec ShiftLeft(IntVec a) {
   return _mm256_slli_epi32(a, kBits);
 }
+template <int kBits>
+inline IntVec ShiftRight(IntVec a) {
+  return _mm256_srli_epi32(a, kBits);
+}
+inline IntVec SetInt(int32_t x) { return _mm256_set1_epi32(x); }
+inline IntVec LoadInt(const uint8_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+inline void StoreInt(uint8_t* p, IntVec x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
+}
+inline IntVec AndInt(IntVec a, IntVec b) { return _mm256_and_si256(a, b); }
+inline Vec ToFloat(IntVec a) { return _mm256_cvtepi32_ps(a); }
+// The lowest byte of each lane.
+inline void StoreBytes(int8_t* p, IntVec a) {
+  const __m256i low = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                       0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m256i bytes = _mm256_shuffle_epi8(a, low);
+  const __m128i all =
+      _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), all);
+}
+inline Vec LoadHalf(const uint8_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline IntVec And16(IntVec a, int16_t mask) { return _mm256_and_si256(a, _mm256_set1_epi16(mask)); }
+inline IntVec Up16(IntVec a) { return _mm256_slli_epi16(a, 8); }
+inline IntVec Down16(IntVec a) { return _mm256_srli_epi16(a, 8); }
+inline IntVec SignedDown16(IntVec a) { return _mm256_srai_epi16(a, 8); }
+inline IntVec MultiplyAddPairs(IntVec a, IntVec b) { return _mm256_madd_epi16(a, b); }
 inline Vec LoadBf16(const uint8_t* p) {
   const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return FromBits(ShiftLeft<16>(_mm256_cvtepu16_epi32(half)));

@@ -9,6 +9,7 @@ using Vec = __m128;
 using IntVec = __m128i;
 constexpr int64_t kLanes = 4;
 constexpr int kTileRows = 6;
+constexpr int kBlockTileRows = 2;
 
 inline Vec Set(float x) { return _mm_set1_ps(x); }
 inline Vec Load(const float* p) { return _mm_loadu_ps(p); }
@@ -48,6 +49,38 @@ template <int kBits>
 inline IntVec ShiftLeft(IntVec a) {
   return _mm_slli_epi32(a, kBits);
 }
+template <int kBits>
+inline IntVec ShiftRight(IntVec a) {
+  return _mm_srli_epi32(a, kBits);
+}
+inline IntVec SetInt(int32_t x) { return _mm_set1_epi32(x); }
+inline IntVec LoadInt(const uint8_t* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+inline void StoreInt(uint8_t* p, IntVec x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), x); }
+inline IntVec AndInt(IntVec a, IntVec b) { return _mm_and_si128(a, b); }
+inline Vec ToFloat(IntVec a) { return _mm_cvtepi32_ps(a); }
+// The lowest byte of each lane.
+inline void StoreBytes(int8_t* p, IntVec a) {
+  alignas(16) int32_t lanes[4];
+  _mm_store_si128(reinterpret_cast<__m128i*>(lanes), a);
+  for (int i = 0; i < 4; ++i) p[i] = static_cast<int8_t>(lanes[i]);
+}
+// Exponent and mantissa moved into place and scaled by 2^112, which is exact for every number;
+// infinities become large numbers, which no scale is.
+inline Vec LoadHalf(const uint8_t* p) {
+  const __m128i half =
+      _mm_unpacklo_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)), _mm_setzero_si128());
+  const __m128i sign = _mm_slli_epi32(_mm_and_si128(half, _mm_set1_epi32(0x8000)), 16);
+  const __m128i magnitude = _mm_slli_epi32(_mm_and_si128(half, _mm_set1_epi32(0x7fff)), 13);
+  const __m128 value = _mm_mul_ps(FromBits(magnitude), _mm_set1_ps(0x1p112f));
+  return _mm_or_ps(value, FromBits(sign));
+}
+inline IntVec And16(IntVec a, int16_t mask) { return _mm_and_si128(a, _mm_set1_epi16(mask)); }
+inline IntVec Up16(IntVec a) { return _mm_slli_epi16(a, 8); }
+inline IntVec Down16(IntVec a) { return _mm_srli_epi16(a, 8); }
+inline IntVec SignedDown16(IntVec a) { return _mm_srai_epi16(a, 8); }
+inline IntVec MultiplyAddPairs(IntVec a, IntVec b) { return _mm_madd_epi16(a, b); }
 inline Vec LoadBf16(const uint8_t* p) {
   const __m128i half = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
   return FromBits(_mm_unpacklo_epi16(_mm_setzero_si128(), half));

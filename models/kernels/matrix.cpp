@@ -4,6 +4,7 @@
 #include <new>
 
 #include "absl/strings/str_cat.h"
+#include "models/kernels/block_matrix.h"
 #include "models/kernels/matrix_internal.h"
 
 namespace concertina {
@@ -16,11 +17,17 @@ absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Pack(MatrixType type
     return absl::InvalidArgumentError(absl::StrCat("matrix size ", n, " x ", k));
   }
   try {
-    return type == MatrixType::kBf16 ? PackBf16Matrix(n, k, read_rows)
-                                     : PackF32Matrix(n, k, read_rows);
+    if (type == MatrixType::kBf16) return PackBf16Matrix(n, k, read_rows);
+    if (type == MatrixType::kF32 || k % kWeightBlock != 0) return PackF32Matrix(n, k, read_rows);
+    return PackInt8Matrix(n, k, read_rows);
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(absl::StrCat("no memory for matrix ", n, " x ", k));
   }
+}
+
+std::string_view MatrixTypeName(MatrixType type) {
+  constexpr std::string_view kNames[] = {"f32", "bf16", "int8", "stored"};
+  return kNames[static_cast<size_t>(type)];
 }
 
 }  // namespace concertina

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "models/weights/checked.h"
+#include "models/weights/half.h"
 
 namespace concertina {
 namespace {
@@ -20,23 +21,6 @@ inline T Load(const uint8_t* in) {
   T value;
   std::memcpy(&value, in, sizeof(T));
   return value;
-}
-
-// IEEE binary16 to binary32 without branches, so that loops over it vectorise, and without
-// subnormal operands, so that it is right in flush-to-zero mode too.
-inline float HalfToFloat(uint16_t half) {
-  constexpr uint32_t kExponentShift = 127 - 15;
-  const uint32_t magnitude = static_cast<uint32_t>(half & 0x7fffU) << 13;
-  const uint32_t normal = magnitude + (kExponentShift << 23);
-  const uint32_t infinite_or_nan = magnitude | 0x7f800000U;
-  // A subnormal is mantissa * 2^-24: put the mantissa under the exponent of 2^-14, subtract 2^-14.
-  constexpr uint32_t kSmallestNormal = (kExponentShift + 1) << 23;
-  const float subnormal_value =
-      std::bit_cast<float>(magnitude + kSmallestNormal) - std::bit_cast<float>(kSmallestNormal);
-  const uint32_t subnormal = std::bit_cast<uint32_t>(subnormal_value);
-  uint32_t bits = magnitude >= (0x7c00U << 13) ? infinite_or_nan : normal;
-  bits = magnitude < (0x0400U << 13) ? subnormal : bits;
-  return std::bit_cast<float>(bits | static_cast<uint32_t>(half & 0x8000U) << 16);
 }
 
 void FromF16(const uint8_t* in, int64_t elements, float* out) {

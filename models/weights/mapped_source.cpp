@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "models/weights/blocks.h"
 #include "models/weights/dequantize.h"
 
 namespace concertina {
@@ -14,8 +15,9 @@ MappedTensorSource::MappedTensorSource(MappedFile file, TensorTable table)
   file_.Advise(0, file_.size(), MappedFile::Advice::kSequential);
 }
 
-absl::Status MappedTensorSource::ReadRows(const TensorInfo& tensor, int64_t begin, int64_t end,
-                                          float* out) const {
+absl::StatusOr<MappedTensorSource::Extent> MappedTensorSource::Locate(const TensorInfo& tensor,
+                                                                      int64_t begin,
+                                                                      int64_t end) const {
   // The caller may have copied or altered its TensorInfo: only our own was checked.
   const TensorInfo* own = table_.Find(tensor.name);
   if (own == nullptr) {
@@ -34,7 +36,24 @@ absl::Status MappedTensorSource::ReadRows(const TensorInfo& tensor, int64_t begi
   const int64_t row_length = own->row_length();
   const int64_t row_bytes = row_length / layout->elements * layout->bytes;
   const uint64_t first_byte = own->offset + static_cast<uint64_t>(begin * row_bytes);
-  Dequantize(own->dtype, file_.data() + first_byte, (end - begin) * row_length, out);
+  return Extent{own->dtype, file_.data() + first_byte, (end - begin) * row_length};
+}
+
+absl::Status MappedTensorSource::ReadRows(const TensorInfo& tensor, int64_t begin, int64_t end,
+                                          float* out) const {
+  const absl::StatusOr<Extent> extent = Locate(tensor, begin, end);
+  if (!extent.ok()) return extent.status();
+  Dequantize(extent->dtype, extent->data, extent->elements, out);
+  return absl::OkStatus();
+}
+
+absl::Status MappedTensorSource::ReadBlocks(const TensorInfo& tensor, int64_t begin, int64_t end,
+                                            const BlockFormat& format, const BlockRows& out) const {
+  const absl::StatusOr<Extent> extent = Locate(tensor, begin, end);
+  if (!extent.ok()) return extent.status();
+  if (!BlockFormatOf(extent->dtype))
+    return TensorSource::ReadBlocks(tensor, begin, end, format, out);
+  SplitBlocks(extent->dtype, extent->data, extent->elements, format, out);
   return absl::OkStatus();
 }
 

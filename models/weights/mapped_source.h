@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "models/weights/mapped_file.h"
 #include "models/weights/tensor_source.h"
 #include "models/weights/tensor_table.h"
@@ -17,6 +18,8 @@ class MappedTensorSource : public TensorSource {
   const TensorInfo* Find(std::string_view name) const override { return table_.Find(name); }
   absl::Status ReadRows(const TensorInfo& tensor, int64_t begin, int64_t end,
                         float* out) const override;
+  absl::Status ReadBlocks(const TensorInfo& tensor, int64_t begin, int64_t end,
+                          const BlockFormat& format, const BlockRows& out) const override;
   void Release(const TensorInfo& tensor) const override;
 
  protected:
@@ -28,6 +31,14 @@ class MappedTensorSource : public TensorSource {
   const TensorTable& table() const { return table_; }
 
  private:
+  // Where rows [begin, end) lie; what ReadRows refuses.
+  struct Extent {
+    DType dtype;
+    const uint8_t* data;
+    int64_t elements;
+  };
+  absl::StatusOr<Extent> Locate(const TensorInfo& tensor, int64_t begin, int64_t end) const;
+
   MappedFile file_;
   TensorTable table_;
 };

@@ -20,6 +20,12 @@ int64_t TensorInfo::rows() const {
 
 int64_t TensorInfo::row_length() const { return shape.empty() ? 1 : shape.back(); }
 
+absl::Status TensorSource::ReadBlocks(const TensorInfo& tensor, int64_t, int64_t,
+                                      const BlockFormat&, const BlockRows&) const {
+  return absl::UnimplementedError(
+      absl::StrCat("tensor ", QuotedName(tensor.name), " is not stored in blocks"));
+}
+
 absl::StatusOr<std::vector<float>> ReadAll(const TensorSource& source, std::string_view name,
                                            const std::vector<int64_t>& expected_shape) {
   const TensorInfo* tensor = source.Find(name);

@@ -29,6 +29,9 @@ struct TensorInfo {
   int64_t row_length() const;  // the last dimension; 1 for a scalar
 };
 
+struct BlockFormat;
+struct BlockRows;
+
 // Tensors by name, wherever they are stored. Const methods are thread-safe. Pointers and references
 // to TensorInfo stay valid as long as the source.
 class TensorSource {
@@ -46,6 +49,12 @@ class TensorSource {
   // NOT_FOUND: no such tensor; OUT_OF_RANGE: rows; UNIMPLEMENTED: dtype kOther.
   virtual absl::Status ReadRows(const TensorInfo& tensor, int64_t begin, int64_t end,
                                 float* out) const = 0;
+
+  // Takes the blocks of rows [begin, end) apart into `format`; see blocks.h. The tensor is
+  // identified by its name. NOT_FOUND, OUT_OF_RANGE as above; UNIMPLEMENTED: the tensor is not
+  // stored in blocks.
+  virtual absl::Status ReadBlocks(const TensorInfo& tensor, int64_t begin, int64_t end,
+                                  const BlockFormat& format, const BlockRows& out) const;
 
   // The tensor will hardly be read again: the kernel may drop its mapped pages. Reading still
   // works.
