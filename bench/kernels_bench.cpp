@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "models/kernels/block_matrix.h"
 #include "models/kernels/decode_attention.h"
 #include "models/kernels/elementwise.h"
 #include "models/kernels/isa.h"
@@ -50,31 +51,47 @@ std::vector<float> Noise(int64_t count) {
   return values;
 }
 
+// Random weights; kStored as blocks of 4 bits with minima (Q4_1).
+absl::StatusOr<std::unique_ptr<PackedMatrix>> NoiseMatrix(MatrixType type, int64_t n, int64_t k) {
+  if (type == MatrixType::kStored) {
+    const BlockFormat format{.bits = 4, .minima = true, .centre = 0};
+    return PackBlockMatrix(
+        type, n, k, format, [&](int64_t begin, int64_t end, const BlockRows& out) {
+          const auto blocks = static_cast<size_t>((end - begin) * k / kWeightBlock);
+          std::memset(out.quants, 5, blocks * kWeightBlock);
+          std::memset(out.scales, 0x11, blocks * 2);
+          std::memset(out.minima, 0x11, blocks * 2);
+          return absl::OkStatus();
+        });
+  }
+  return PackedMatrix::Pack(type, n, k, [&](int64_t begin, int64_t end, float* out) {
+    const std::vector<float> rows = Noise((end - begin) * k);
+    std::memcpy(out, rows.data(), rows.size() * sizeof(float));
+    return absl::OkStatus();
+  });
+}
+
 void BenchMatrix(MatrixType type, int64_t n, int64_t k) {
   constexpr int64_t kRingBytes = 96 << 20;
-  const int64_t copies = std::clamp<int64_t>(kRingBytes / (4 * n * k), 1, 64);
+  const int64_t copies = std::clamp<int64_t>(kRingBytes / (n * k / 2), 1, 128);
   std::vector<std::unique_ptr<PackedMatrix>> ring;
   for (int64_t i = 0; i < copies; ++i) {
-    auto matrix = PackedMatrix::Pack(type, n, k, [&](int64_t begin, int64_t end, float* out) {
-      const std::vector<float> rows = Noise((end - begin) * k);
-      std::memcpy(out, rows.data(), rows.size() * sizeof(float));
-      return absl::OkStatus();
-    });
+    auto matrix = NoiseMatrix(type, n, k);
     if (!matrix.ok()) {
       std::printf("%s\n", std::string(matrix.status().message()).c_str());
       return;
     }
     ring.push_back(*std::move(matrix));
   }
-  for (const int64_t m : {1, 2, 4, 8, 16, 64, 576}) {
+  for (const int64_t m : {1, 2, 4, 8, 16, 64, 256}) {
     const std::vector<float> x = Noise(m * k);
     std::vector<float> y(static_cast<size_t>(m * n));
     size_t next = 0;
     const double seconds = Measure(
         [&] { ring[next++ % ring.size()]->Multiply(x.data(), m, k, y.data(), n, false, nullptr); });
     const double flops = 2.0 * static_cast<double>(m * n * k);
-    std::printf("matrix %-4s %6ldx%-5ld m=%-4ld %9.1f us %8.1f GF/s %7.1f GB/s\n",
-                type == MatrixType::kF32 ? "f32" : "bf16", n, k, m, seconds * 1e6,
+    std::printf("matrix %-6s %6ldx%-5ld m=%-4ld %9.1f us %8.1f GF/s %7.1f GB/s\n",
+                std::string(MatrixTypeName(type)).c_str(), n, k, m, seconds * 1e6,
                 flops / seconds * 1e-9, static_cast<double>(ring[0]->bytes()) / seconds * 1e-9);
   }
 }
@@ -166,9 +183,10 @@ void BenchElementwise(int64_t rows) {
 
 void RunAll() {
   std::printf("variant %s, %d threads\n", isa::Active().name, Threads());
-  for (const MatrixType type : {MatrixType::kF32, MatrixType::kBf16}) {
-    BenchMatrix(type, 576, 576);
-    BenchMatrix(type, 1536, 576);
+  for (const MatrixType type :
+       {MatrixType::kF32, MatrixType::kBf16, MatrixType::kInt8, MatrixType::kStored}) {
+    BenchMatrix(type, 960, 576);
+    BenchMatrix(type, 3072, 576);
     BenchMatrix(type, 576, 1536);
     BenchMatrix(type, 49152, 576);
   }

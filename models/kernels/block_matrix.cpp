@@ -126,8 +126,10 @@ class BlockMatrix final : public PackedMatrix {
   }
 
   void MultiplyPanel(isa::BlockTile tile, int64_t m) const {
+    // Even tiles: 8 rows are 4 + 4, not 6 + 2.
+    const int64_t rows = CeilDiv(m, CeilDiv(m, kernels_.block_tile_rows));
     for (int64_t r = 0; r < m; r += tile.rows) {
-      tile.rows = std::min(kernels_.block_tile_rows, m - r);
+      tile.rows = std::min(rows, m - r);
       kernels_.multiply_blocks(tile);
       tile.a += tile.rows * tile.a_row;
       tile.a_scales += tile.rows * tile.scale_row;

@@ -74,11 +74,17 @@ class LanguageModel::Loader {
     constexpr int64_t kTypicalRank = 16;
     queue_.Add(in * kTypicalRank, [this, in, to, parts = std::move(parts)]() -> absl::Status {
       absl::StatusOr<LowRankAdapter> adapter =
-          LowRankAdapter::Load(*source_.adapter, model_.type_, in, parts);
+          LowRankAdapter::Load(*source_.adapter, AdapterType(), in, parts);
       if (!adapter.ok()) return adapter.status();
       *to = *std::move(adapter);
       return absl::OkStatus();
     });
+  }
+
+  // An adapter's share is small beside the matrix it corrects, in time and in memory: it is not
+  // rounded to 8 bits.
+  MatrixType AdapterType() const {
+    return model_.type_ == MatrixType::kBf16 ? MatrixType::kBf16 : MatrixType::kF32;
   }
 
   LanguageModel& model_;

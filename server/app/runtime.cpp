@@ -15,7 +15,7 @@ namespace {
 // For the last bytes of calls that are over, and for calls that only look.
 constexpr std::chrono::milliseconds kFlushTime{500};
 
-std::string TypeName(MatrixType type) { return type == MatrixType::kF32 ? "f32" : "bf16"; }
+std::string TypeName(MatrixType type) { return std::string(MatrixTypeName(type)); }
 std::string TypeName(EntryType type) { return type == EntryType::kF32 ? "f32" : "bf16"; }
 
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ServerConfig& config, Log& log) {

@@ -19,6 +19,15 @@
 namespace concertina {
 namespace {
 
+// REQUIRES: `name` is the name of a type.
+MatrixType TypeOf(std::string_view name) {
+  MatrixType type = MatrixType::kF32;
+  for (const MatrixType candidate : {MatrixType::kBf16, MatrixType::kInt8, MatrixType::kStored}) {
+    if (MatrixTypeName(candidate) == name) type = candidate;
+  }
+  return type;
+}
+
 constexpr char kPrefix[] = "CONCERTINA_";
 constexpr char kConfig[] = "config";
 constexpr int kUsageError = 2;
@@ -126,8 +135,8 @@ void Resolve(ConfigDraft& draft) {
   config.model = draft.model;
   config.vision = draft.vision == "none" ? "" : draft.vision;
   if (draft.weights == "auto") draft.weights = HasFastBf16() ? "bf16" : "f32";
-  if (draft.kv == "auto") draft.kv = draft.weights;
-  config.weights = draft.weights == "bf16" ? MatrixType::kBf16 : MatrixType::kF32;
+  if (draft.kv == "auto") draft.kv = draft.weights == "f32" ? "f32" : "bf16";
+  config.weights = TypeOf(draft.weights);
   config.engine.default_entry_type = draft.kv == "bf16" ? EntryType::kBf16 : EntryType::kF32;
   if (config.engine.threads == 0) {
     config.engine.threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));

@@ -51,7 +51,7 @@ void AddModel(std::vector<Setting>& all) {
                             "NAME", Of(&ServerConfig::chat_family)));
   all.push_back(ChoiceSetting(
       {"weights", group, "Type of the weights; auto: bf16 where the CPU is fast at it"},
-      {"auto", "f32", "bf16"}, Of(&ConfigDraft::weights)));
+      {"auto", "f32", "bf16", "int8", "stored"}, Of(&ConfigDraft::weights)));
   all.push_back(NumberSetting({"threads", group, "Compute threads; 0: all cores"}, 0, 1024,
                               Of(&EngineOptions::threads)));
 }

@@ -16,7 +16,7 @@ constexpr int64_t kTokenizeOverheadBytes = 16;
 void RenderModel(const RpcEnvironment& env, v1::GetModelResponse* response) {
   const Model& model = env.engine.model();
   const LanguageConfig& config = model.language->config();
-  const bool is_f32 = model.language->weight_type() == MatrixType::kF32;
+  const MatrixType type = model.language->weight_type();
   response->set_name(env.model_name);
   response->set_chat_family(std::string(model.chat->family()));
   response->set_layers(config.layers);
@@ -27,9 +27,9 @@ void RenderModel(const RpcEnvironment& env, v1::GetModelResponse* response) {
   response->set_vocab_size(config.vocab);
   response->set_max_positions(config.max_positions);
   response->set_image_tokens(model.vision == nullptr ? 0 : model.image_tokens);
-  response->set_weight_type(is_f32 ? "f32" : "bf16");
+  response->set_weight_type(std::string(MatrixTypeName(type)));
   response->set_weight_bytes(model.weight_bytes);
-  response->set_deterministic(is_f32);
+  response->set_deterministic(IsDeterministic(type));
 }
 
 void RenderDefaults(const EngineOptions& options, v1::GetModelResponse* response) {
