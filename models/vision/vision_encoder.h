@@ -15,9 +15,9 @@
 namespace concertina {
 
 // CLIP vision tower (HF CLIPVisionModel) and LLaVA projector (HF LlavaMultiModalProjector):
-// pictures in, rows for the language model out. Immutable after loading; Encode shares one
-// workspace and belongs to the engine thread. With f32 weights an image's features do not depend on
-// the other images.
+// pictures in, rows for the language model out. Immutable after loading; Encode and VisionJob share
+// one workspace and belong to the engine thread. With f32 weights an image's features do not depend
+// on the other images.
 class VisionEncoder {
  public:
   // `source` is read at load only. `output`: width of the language model, which the projector must
@@ -40,22 +40,16 @@ class VisionEncoder {
   // hidden].
   using HiddenHook = std::function<void(int64_t image, int32_t index, const float* hidden)>;
 
-  // pixels [n, 3, side, side], normalised; features [n * tokens_per_image, output_width]. Layers
-  // above the deepest feature layer run only when `hook` is set.
+  // All at once; VisionJob does it in steps. pixels [n, 3, side, side], normalised; features [n *
+  // tokens_per_image, output_width]. Layers above the deepest feature layer run only when `hook` is
+  // set.
   void Encode(const float* pixels, int64_t n, float* features, const HiddenHook& hook = {}) const;
 
  private:
   class Loader;
+  friend class VisionJob;
 
   VisionEncoder(const VisionConfig& config, int64_t output) : config_(config), output_(output) {}
-  // One image through the tower; selected [tokens, feature_layers * hidden].
-  void EncodeTower(const float* pixels, int64_t image, float* selected,
-                   const HiddenHook& hook) const;
-  void EmbedPatches(const float* pixels, float* hidden) const;
-  void RunLayer(const VisionLayer& layer, float* hidden) const;
-  void Attend(const float* qkv, float* out) const;
-  void Select(int32_t index, const float* hidden, float* selected) const;
-
   VisionConfig config_;
   int64_t output_;
   std::unique_ptr<PackedMatrix> patch_embedding_;
