@@ -17,7 +17,6 @@
 #include "models/kernels/isa.h"
 #include "models/kernels/matrix.h"
 #include "models/kernels/parallel.h"
-#include "models/kernels/prefill_attention.h"
 #include "models/kernels/rope.h"
 
 namespace concertina {
@@ -96,36 +95,6 @@ void BenchMatrix(MatrixType type, int64_t n, int64_t k) {
   }
 }
 
-void BenchPrefill(int64_t rows, int64_t first_key, int64_t heads, int64_t kv_heads, int64_t dim,
-                  bool sums) {
-  const int64_t keys = rows + first_key;
-  const std::vector<float> q = Noise(rows * heads * dim);
-  const std::vector<float> k = Noise(keys * kv_heads * dim);
-  std::vector<float> out(q.size());
-  std::vector<float> columns(static_cast<size_t>(keys * kv_heads));
-  PrefillAttentionArgs args;
-  args.heads = heads;
-  args.kv_heads = kv_heads;
-  args.head_dim = dim;
-  args.scale = 0.125f;
-  args.q = q.data();
-  args.q_stride = args.out_stride = heads * dim;
-  args.k = args.v = k.data();
-  args.kv_head_stride = keys * dim;
-  args.rows = rows;
-  args.first_key = first_key;
-  args.out = out.data();
-  args.column_sums = sums ? columns.data() : nullptr;
-  args.column_stride = keys;
-  Workspace workspace;
-  const double seconds = Measure([&] { PrefillAttention(args, workspace); });
-  const double pairs = static_cast<double>(rows) *
-                       (static_cast<double>(first_key) + static_cast<double>(rows + 1) / 2);
-  std::printf("prefill rows=%-4ld old=%-4ld heads=%ld/%ld dim=%-3ld sums=%d %9.1f us %8.1f GF/s\n",
-              rows, first_key, heads, kv_heads, dim, sums, seconds * 1e6,
-              4.0 * pairs * static_cast<double>(heads * dim) / seconds * 1e-9);
-}
-
 void BenchDecode(int64_t sessions, int64_t entries, int64_t per_page, KvType type) {
   constexpr int64_t kHeads = 3;
   constexpr int64_t kGroup = 3;
@@ -190,10 +159,6 @@ void RunAll() {
     BenchMatrix(type, 576, 1536);
     BenchMatrix(type, 49152, 576);
   }
-  for (const bool sums : {false, true}) BenchPrefill(600, 0, 9, 3, 64, sums);
-  BenchPrefill(256, 2000, 9, 3, 64, true);
-  BenchPrefill(16, 900, 9, 3, 64, true);
-  BenchPrefill(576, 0, 16, 16, 64, false);
   for (const KvType type : {KvType::kF32, KvType::kBf16}) {
     for (const int64_t sessions : {1, 8}) BenchDecode(sessions, 900, 8, type);
     BenchDecode(1, 4000, 4, type);

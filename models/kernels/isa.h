@@ -75,6 +75,39 @@ struct DecodeTask {
   int64_t score_row;
 };
 
+// Rows of a vector, keys of a block and vectors of a task of prefill attention in bf16.
+constexpr int64_t kPrefillRows = 16;
+constexpr int64_t kPrefillKeyBlock = 96;
+constexpr int64_t kPrefillVecsMax = 4;
+
+// Some vectors of up to 16 rows of a query head each, against the keys of one key head; see
+// prefill_attention_bf16.cpp and packed_keys.h for the layouts of k and v.
+struct PrefillTask {
+  int64_t vecs;  // 1 .. kPrefillVecsMax
+  const float* q[kPrefillVecsMax];
+  float* out[kPrefillVecsMax];
+  int64_t rows[kPrefillVecsMax];
+  int64_t visible[kPrefillVecsMax];  // keys the first row sees
+  float* sums[kPrefillVecsMax];      // null, or += column sums; all the same or all different
+  int64_t q_stride;
+  int64_t out_stride;
+  int64_t growth;  // keys each row sees more than the one before
+  const uint16_t* k;
+  const uint16_t* v;
+  const float* bias;  // null, or one per key
+  int64_t head_dim;
+  float scale;
+  bool keep_p;        // sums are asked for: p and maxima of all blocks are kept
+  float* q_packed;    // scratch [head_dim / 2][vecs][16 rows]
+  float* scores;      // scratch [key of a block][vecs][16 rows]
+  float* out_packed;  // scratch [head_dim][vecs][16 rows]
+  uint16_t* p;        // scratch [pair of keys][vecs][16 rows][2], of a block or all
+  float* maxima;      // scratch [blocks][vecs][16 rows]
+};
+
+// Logits of which one maximum is kept.
+constexpr int64_t kLogitRun = 64;
+
 struct Kernels {
   const char* name;
   int64_t panel_columns;
@@ -99,6 +132,9 @@ struct Kernels {
   // x[i] *= factor
   void (*scale)(float* x, float factor, int64_t count);
   void (*decode)(const DecodeTask& task);
+
+  // Null where there are no bf16 dot products.
+  void (*prefill)(const PrefillTask& task);
 
   // Element-wise, one row (or run) at a time; see elementwise.h.
   void (*rms_norm)(const float* x, const float* weight, int64_t d, float eps, float* y);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "models/kernels/packed_keys.h"
 #include "models/kernels/workspace.h"
 
 namespace concertina {
@@ -22,6 +23,11 @@ struct PrefillAttentionArgs {
   const float* q = nullptr;  // [rows, heads * head_dim], already rotated
   int64_t q_stride = 0;      // floats between rows
 
+  AttentionPrecision precision = AttentionPrecision::kF32;
+  // Null, or all keys as laid out before: `precision` is then theirs, `k` is not read, and `v` only
+  // in f32.
+  const PackedKeys* packed = nullptr;
+
   const float* k = nullptr;  // per key head [keys, head_dim]
   const float* v = nullptr;
   int64_t kv_head_stride = 0;       // floats between key heads
@@ -39,7 +45,7 @@ struct PrefillAttentionArgs {
   // attention probability.
   float* column_sums = nullptr;
   int64_t column_stride = 0;  // floats between key heads
-  // Null, or [heads][keys]: += the sum over rows of the attention probability.
+  // Null, or [heads][keys]: += the sum over rows of the attention probability. Null in bf16.
   float* per_query_head_sums = nullptr;
   int64_t per_query_head_stride = 0;
 };
@@ -48,9 +54,13 @@ struct PrefillAttentionArgs {
 // tiles of 16 rows in order, so that a prompt cut into slices gives the same sums bit for bit when
 // every slice but the last has a multiple of 16 rows.
 //
-// Each call lays out the keys anew (keys x head_dim copies per key head), which is small beside
-// rows x keys x head_dim from 16 rows on. Scratch memory: keys x head_dim per key head, per thread
-// 16 rows x group x keys, and, when column sums are asked for, (head, key) sums of 32 tiles.
+// Without `packed`, each call lays out the keys anew (keys x head_dim copies per key head), which
+// is small beside rows x keys x head_dim from some hundred rows on.
+//
+// In f32 (prefill_attention_f32.cpp) a tile's scores exist at full length: scratch memory per
+// thread 16 rows x group x keys floats. In bf16 (prefill_attention_bf16.cpp) softmax goes by blocks
+// of keys with a running maximum, and column sums take a second pass over the probabilities, kept
+// as bf16: a quarter of that. Either: (head, key) sums of 32 tiles when column sums are asked for.
 void PrefillAttention(const PrefillAttentionArgs& args, Workspace& workspace);
 
 }  // namespace concertina
