@@ -6,16 +6,20 @@
 
 namespace concertina {
 
-// Intra-operation threads: one pool for our kernels and for LibTorch's operators, because two pools
-// spinning on the same cores slow each other down. Call from one thread at a time (the engine
-// thread); nested calls run serially.
+// Intra-operation threads: one pool for our kernels (thread_pool.h). Thread-safe, but meant for one
+// thread, the engine's: while it has the pool, loops of other threads run on these alone, and so do
+// loops within loops. LibTorch's operators run on the calling thread alone inside a loop; outside
+// they start threads of their own, whose spinning slows ours down for milliseconds.
 
-// Sets the number of threads, at least 1; always 1 in a build for the thread sanitizer.
+// Sets the number of threads, at least 1, of the loops and of LibTorch's operators. Not while a
+// loop runs.
 void SetThreads(int threads);
+// As many as the machine has processors until it is set.
 int Threads();
 
-// Calls `body(b, e)` on disjoint sub-ranges that cover [begin, end), none shorter than `grain`
-// except the last, and returns when all are done. `body` must not throw.
+// Calls `body(b, e)` on disjoint sub-ranges that cover [begin, end), none of less than half
+// of `grain` unless all of it is, and returns when all are done. The same part of a range goes to
+// the same thread each time, as far as that is free. `body` must not throw.
 void ParallelFor(int64_t begin, int64_t end, int64_t grain,
                  absl::FunctionRef<void(int64_t, int64_t)> body);
 

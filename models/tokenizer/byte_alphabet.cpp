@@ -42,21 +42,22 @@ void AppendByteCharacters(std::string_view bytes, std::string* out) {
   for (char c : bytes) out->append(ByteCharacter(static_cast<unsigned char>(c)));
 }
 
-std::string BytesOfPiece(std::string_view piece) {
+void AppendBytesOfPiece(std::string_view piece, std::string* out) {
   const Alphabet& alphabet = TheAlphabet();
-  std::string out;
+  const size_t before = out->size();
   for (size_t i = 0; i < piece.size();) {
     const size_t length = Utf8Length(piece[i]);
     uint32_t code = static_cast<unsigned char>(piece[i]);
     if (length == 2 && i + 1 < piece.size()) {
       code = ((code & 0x1F) << 6) | (static_cast<unsigned char>(piece[i + 1]) & 0x3F);
     }
-    if (length > 2 || code >= alphabet.byte.size() || alphabet.byte[code] < 0)
-      return std::string(piece);
-    out.push_back(static_cast<char>(alphabet.byte[code]));
+    if (length > 2 || code >= alphabet.byte.size() || alphabet.byte[code] < 0) {
+      out->replace(before, std::string::npos, piece);
+      return;
+    }
+    out->push_back(static_cast<char>(alphabet.byte[code]));
     i += length;
   }
-  return out;
 }
 
 }  // namespace concertina

@@ -13,8 +13,8 @@ std::string_view ByteCharacter(unsigned char byte);
 // Appends a text's bytes written in the alphabet.
 void AppendByteCharacters(std::string_view bytes, std::string* out);
 
-// The bytes a vocabulary entry stands for; the entry's own bytes if any character is outside the
-// alphabet, as the reference's decoder does.
-std::string BytesOfPiece(std::string_view piece);
+// Appends the bytes a vocabulary entry stands for; the entry's own bytes if any character is
+// outside the alphabet, as the reference's decoder does.
+void AppendBytesOfPiece(std::string_view piece, std::string* out);
 
 }  // namespace concertina

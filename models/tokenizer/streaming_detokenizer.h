@@ -7,8 +7,8 @@
 
 namespace concertina {
 
-// Turns ids into text one at a time. Every string returned is valid UTF-8 (never half a character),
-// and the concatenation of all of them equals Tokenizer::Decode of all ids, U+FFFD for invalid
+// Turns ids into text one at a time. What is appended is valid UTF-8 (never half a character), and
+// all of it equals Tokenizer::Decode of all ids, U+FFFD for invalid
 // bytes included. Text may come one or more tokens late: a byte-fallback run is decided as a whole,
 // as the reference does. Not thread-safe; the tokenizer must outlive it.
 class StreamingDetokenizer {
@@ -16,18 +16,15 @@ class StreamingDetokenizer {
   explicit StreamingDetokenizer(const Tokenizer& tokenizer, bool skip_special = true)
       : tokenizer_(&tokenizer), skip_special_(skip_special) {}
 
-  std::string Push(TokenId id) {
-    std::string out;
-    tokenizer_->DecodeStep(id, skip_special_, &state_, &out);
-    return out;
+  // Appends what is certain after `id`.
+  void Push(TokenId id, std::string* out) {
+    tokenizer_->DecodeStep(id, skip_special_, &state_, out);
   }
 
-  // What was held back; afterwards the object starts afresh.
-  std::string Flush() {
-    std::string out;
-    tokenizer_->DecodeEnd(&state_, &out);
+  // Appends what was held back; afterwards the object starts afresh.
+  void Flush(std::string* out) {
+    tokenizer_->DecodeEnd(&state_, out);
     state_ = DecodeState();
-    return out;
   }
 
  private:

@@ -7,7 +7,7 @@
 namespace concertina {
 
 void ByteLevelDecoder::Step(std::string_view piece, DecodeState* state, std::string* out) const {
-  state->held += BytesOfPiece(piece);
+  AppendBytesOfPiece(piece, &state->held);
   state->held.erase(0, AppendUtf8Lossy(state->held, /*keep_cut_tail=*/true, out));
 }
 
@@ -17,7 +17,9 @@ void ByteLevelDecoder::End(DecodeState* state, std::string* out) const {
 }
 
 std::string ByteLevelDecoder::Bytes(std::string_view piece, bool /*at_start*/) const {
-  return BytesOfPiece(piece);
+  std::string bytes;
+  AppendBytesOfPiece(piece, &bytes);
+  return bytes;
 }
 
 std::string LlamaDecoder::Replaced(std::string_view piece) const {

@@ -88,6 +88,9 @@ class TurnSink {
  public:
   virtual ~TurnSink() = default;
   virtual void OnEvent(TurnEvent event) = 0;
+  // As OnEvent, for the one kind that comes every step. `delta` is used again for the next: take
+  // out of it what is to stay.
+  virtual void OnDelta(const DeltaEvent& delta) { OnEvent(delta); }
   // The last call. OK after CompletedEvent; CANCELLED, DEADLINE_EXCEEDED or a refusal otherwise.
   virtual void OnFinished(absl::Status status) = 0;
 };

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+
+#include "models/kernels/logits.h"
 
 namespace concertina {
 namespace {
@@ -12,86 +15,160 @@ uint64_t SeedOf(const SamplingParams& params) {
   return (uint64_t{device()} << 32) | device();
 }
 
+struct Candidate {
+  float logit;  // after the temperature
+  int32_t token;
+};
+
+bool Before(const Candidate& a, const Candidate& b) {
+  return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+}
+
+// Buffers of a thread that chooses, as large as the largest row so far.
+struct Scratch {
+  std::vector<float> penalised, maxima, bounds;
+  std::vector<Candidate> candidates;
+  std::vector<double> weights;
+};
+
+Scratch& ThreadScratch() {
+  static thread_local Scratch scratch;
+  return scratch;
+}
+
+// Candidates in descending order, sorted as far as they are looked at: usually a few of thousands.
+class Descending {
+ public:
+  explicit Descending(std::vector<Candidate>& candidates) : candidates_(candidates) {}
+
+  size_t size() const { return candidates_.size(); }
+
+  const Candidate& operator[](size_t i) {
+    while (i >= sorted_) SortMore();
+    return candidates_[i];
+  }
+
+ private:
+  void SortMore() {
+    const auto begin = candidates_.begin() + static_cast<ptrdiff_t>(sorted_);
+    sorted_ = std::min(size(), sorted_ + std::max(sorted_, kFirst));
+    const auto end = candidates_.begin() + static_cast<ptrdiff_t>(sorted_);
+    if (end != candidates_.end()) std::nth_element(begin, end, candidates_.end(), Before);
+    std::sort(begin, end, Before);
+  }
+
+  static constexpr size_t kFirst = 64;
+  std::vector<Candidate>& candidates_;
+  size_t sorted_ = 0;
+};
+
+double Weight(const Candidate& candidate, float top) {
+  return std::exp(double{candidate.logit} - top);
+}
+
+// The logits from which on a token can be drawn at all; others need not be looked at. `total`: sum
+// of all weights, the largest of which is 1.
+float LeastLogit(const SamplingParams& params, const LogitRuns& runs, size_t vocab, double total,
+                 double chance, std::vector<float>* scratch) {
+  if (params.top_k > 0) return runs.ReachedBy(params.top_k, scratch);
+  // Were all tokens below this one weight, they still would not come to the share that is cut off.
+  const double cut = params.top_p < 1 ? 1 - double{params.top_p} : 1 - chance;
+  double weight = cut * total / static_cast<double>(vocab);
+  if (params.min_p > 0) {
+    weight = params.top_p < 1 ? std::max(weight, double{params.min_p}) : params.min_p;
+  }
+  const double top = runs.largest() / params.temperature;
+  const double slack = 1e-3 + 1e-6 * std::abs(top);
+  return static_cast<float>((top + std::log(weight) - slack) * params.temperature);
+}
+
+// Weights of the candidates that top-p and min-p leave, the best one always among them; their sum.
+double KeepBest(const SamplingParams& params, double total, float top, Descending& candidates,
+                std::vector<double>* weights) {
+  const double enough =
+      params.top_p < 1 ? params.top_p * total : std::numeric_limits<double>::infinity();
+  double mass = 0;
+  weights->clear();
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const double weight = Weight(candidates[i], top);
+    if (i > 0 && (weight < params.min_p || mass >= enough)) break;
+    weights->push_back(weight);
+    mass += weight;
+  }
+  return mass;
+}
+
 }  // namespace
-
-double LogSumExp(std::span<const float> logits) {
-  const float top = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (float logit : logits) sum += std::exp(static_cast<double>(logit - top));
-  return top + std::log(sum);
-}
-
-int32_t ArgMax(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
 
 Sampler::Sampler(const SamplingParams& params) : params_(params), random_(SeedOf(params)) {}
 
 void Sampler::Observe(std::span<const int32_t> tokens) {
-  if (params_.repetition_penalty != 1) seen_.insert(tokens.begin(), tokens.end());
-}
-
-float Sampler::Penalised(float logit, int32_t token) const {
-  if (!seen_.contains(token)) return logit;
-  return logit > 0 ? logit / params_.repetition_penalty : logit * params_.repetition_penalty;
-}
-
-int32_t Sampler::Greedy(std::span<const float> logits) const {
-  if (seen_.empty()) return ArgMax(logits);
-  int32_t best = 0;
-  float best_logit = Penalised(logits[0], 0);
-  for (int32_t token = 1; token < static_cast<int32_t>(logits.size()); ++token) {
-    const float logit = Penalised(logits[token], token);
-    if (logit > best_logit) {
-      best_logit = logit;
-      best = token;
-    }
+  if (params_.repetition_penalty == 1) return;
+  for (const int32_t token : tokens) {
+    if (token < 0) continue;
+    const auto id = static_cast<size_t>(token);
+    if (id >= is_seen_.size()) is_seen_.resize(std::max(id + 1, 2 * is_seen_.size()));
+    if (is_seen_[id]) continue;
+    is_seen_[id] = true;
+    seen_.push_back(token);
   }
-  return best;
 }
 
-void Sampler::Truncate(std::vector<Candidate>& sorted) const {
-  if (params_.top_k > 0) sorted.resize(std::min<size_t>(sorted.size(), params_.top_k));
-  const float top = sorted.front().logit;
-  double total = 0;
-  for (const Candidate& candidate : sorted) total += std::exp(double{candidate.logit} - top);
-  double mass = 0;
-  size_t kept = 0;
-  while (kept < sorted.size()) {
-    const double weight = std::exp(double{sorted[kept].logit} - top);
-    if (kept > 0 && (weight < params_.min_p || mass >= params_.top_p * total)) break;
-    mass += weight;
-    ++kept;
+std::span<const float> Sampler::Penalised(std::span<const float> logits) const {
+  if (seen_.empty()) return logits;
+  std::vector<float>& penalised = ThreadScratch().penalised;
+  penalised.assign(logits.begin(), logits.end());
+  for (const int32_t token : seen_) {
+    const auto id = static_cast<size_t>(token);
+    if (id >= penalised.size()) continue;  // a picture's place in the prompt
+    float& logit = penalised[id];
+    logit = logit > 0 ? logit / params_.repetition_penalty : logit * params_.repetition_penalty;
   }
-  sorted.resize(kept);
+  return penalised;
 }
 
 int32_t Sampler::Draw(std::span<const float> logits) {
-  candidates_.resize(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const auto token = static_cast<int32_t>(i);
-    candidates_[i] = {Penalised(logits[i], token) / params_.temperature, token};
-  }
-  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) {
-    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
-  });
-  Truncate(candidates_);
-  const float top = candidates_.front().logit;
-  double total = 0;
-  for (const Candidate& candidate : candidates_) total += std::exp(double{candidate.logit} - top);
+  Scratch& scratch = ThreadScratch();
+  const LogitRuns runs(logits, &scratch.maxima);
+  const float top = runs.largest() / params_.temperature;
   // 53 random bits: the same draw on every standard library.
-  double left = static_cast<double>(random_() >> 11) * 0x1.0p-53 * total;
-  for (const Candidate& candidate : candidates_) {
-    left -= std::exp(double{candidate.logit} - top);
-    if (left < 0) return candidate.token;
+  const double chance = static_cast<double>(random_() >> 11) * 0x1.0p-53;
+  const bool all = params_.top_k <= 0 && params_.top_p >= 1 && params_.min_p <= 0;
+  double total = 1;
+  if (params_.top_k <= 0 && (all || params_.top_p < 1)) {
+    total = SumExp(logits, params_.temperature, top);
   }
-  return candidates_.back().token;
+  scratch.candidates.clear();
+  runs.VisitFrom(LeastLogit(params_, runs, logits.size(), total, chance, &scratch.bounds),
+                 [&](int32_t token, float logit) {
+                   scratch.candidates.push_back({logit / params_.temperature, token});
+                 });
+  if (scratch.candidates.empty()) return runs.ArgMax();
+  Descending candidates(scratch.candidates);
+  if (all) {
+    double left = chance * total;
+    size_t i = 0;
+    while ((left -= Weight(candidates[i], top)) >= 0 && i + 1 < candidates.size()) ++i;
+    return candidates[i].token;
+  }
+  if (params_.top_k > 0) {
+    total = 0;
+    const auto limit = std::min<size_t>(params_.top_k, candidates.size());
+    for (size_t i = 0; i < limit; ++i) total += Weight(candidates[i], top);
+    scratch.candidates.resize(limit);
+  }
+  double left = chance * KeepBest(params_, total, top, candidates, &scratch.weights);
+  size_t i = 0;
+  while ((left -= scratch.weights[i]) >= 0 && i + 1 < scratch.weights.size()) ++i;
+  return candidates[i].token;
 }
 
-Sampler::Choice Sampler::Choose(std::span<const float> logits) {
-  const int32_t token = params_.temperature == 0 ? Greedy(logits) : Draw(logits);
-  const auto logprob = static_cast<float>(double{logits[token]} - LogSumExp(logits));
-  if (params_.repetition_penalty != 1) seen_.insert(token);
+Sampler::Choice Sampler::Choose(std::span<const float> logits, bool wants_logprob) {
+  const std::span<const float> penalised = Penalised(logits);
+  const int32_t token = params_.temperature == 0 ? ArgMax(penalised) : Draw(penalised);
+  float logprob = 0;
+  if (wants_logprob) logprob = static_cast<float>(double{logits[token]} - LogSumExp(logits));
+  Observe({&token, 1});
   return {token, logprob};
 }
 

@@ -3,14 +3,14 @@
 #include <cstdint>
 #include <random>
 #include <span>
-#include <unordered_set>
 #include <vector>
 
 #include "server/engine/requests.h"
 
 namespace concertina {
 
-// Chooses the next token of one turn from its logits. Owned by the turn, used on the engine thread.
+// Chooses the next token of one turn from its logits. Owned by the turn; samplers of different
+// turns may choose on different threads at once.
 // Order of the filters: repetition penalty, temperature, top-k, top-p, min-p (Hugging Face's
 // LogitsProcessor order). Greedy at temperature 0; ties go to the lower id.
 class Sampler {
@@ -22,31 +22,20 @@ class Sampler {
 
   struct Choice {
     int32_t token;
-    float logprob;  // natural, of the unfiltered distribution
+    float logprob;  // natural, of the unfiltered distribution; 0 if it was not asked for
   };
-  // Logits [vocab].
-  Choice Choose(std::span<const float> logits);
+  // Logits [vocab]. The log-probability costs three times what a greedy choice does.
+  Choice Choose(std::span<const float> logits, bool wants_logprob);
 
  private:
-  struct Candidate {
-    float logit;
-    int32_t token;
-  };
-  float Penalised(float logit, int32_t token) const;
-  int32_t Greedy(std::span<const float> logits) const;
+  std::span<const float> Penalised(std::span<const float> logits) const;
   int32_t Draw(std::span<const float> logits);
-  void Truncate(std::vector<Candidate>& sorted) const;
 
   SamplingParams params_;
   std::mt19937_64 random_;
-  std::unordered_set<int32_t> seen_;
-  std::vector<Candidate> candidates_;
+  // Tokens the penalty applies to, each once, and as bits by id.
+  std::vector<int32_t> seen_;
+  std::vector<bool> is_seen_;
 };
-
-// log(sum(exp(logits))), stable.
-double LogSumExp(std::span<const float> logits);
-
-// Lowest id among the largest logits.
-int32_t ArgMax(std::span<const float> logits);
 
 }  // namespace concertina

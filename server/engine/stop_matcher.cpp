@@ -7,23 +7,30 @@ namespace concertina {
 
 StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
 
-std::string StopMatcher::Push(std::string_view text) {
-  if (stopped_) return {};
+void StopMatcher::Push(std::string_view text, std::string* out) {
+  if (stopped_) return;
+  if (stops_.empty()) {
+    out->append(text);
+    return;
+  }
   held_ += text;
   size_t first = std::string::npos;
   for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
   if (first != std::string::npos) {
     stopped_ = true;
-    held_.resize(first);
-    return std::exchange(held_, {});
+    out->append(held_, 0, first);
+    held_.clear();
+    return;
   }
-  const size_t keep = LongestPartialMatch();
-  std::string ready = held_.substr(0, held_.size() - keep);
-  held_.erase(0, held_.size() - keep);
-  return ready;
+  const size_t ready = held_.size() - LongestPartialMatch();
+  out->append(held_, 0, ready);
+  held_.erase(0, ready);
 }
 
-std::string StopMatcher::Flush() { return stopped_ ? std::string() : std::exchange(held_, {}); }
+void StopMatcher::Flush(std::string* out) {
+  out->append(held_);
+  held_.clear();
+}
 
 size_t StopMatcher::LongestPartialMatch() const {
   size_t longest = 0;

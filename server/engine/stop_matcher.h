@@ -12,11 +12,11 @@ class StopMatcher {
  public:
   explicit StopMatcher(std::vector<std::string> stops);
 
-  // Adds text; returns what may be delivered now. After a match returns the text before it and
-  // stopped() is true for good.
-  std::string Push(std::string_view text);
-  // The held text, when the answer ends without a match.
-  std::string Flush();
+  // Adds text; appends to `out` what may be delivered now. After a match appends the text before it
+  // and stopped() is true for good.
+  void Push(std::string_view text, std::string* out);
+  // Appends the held text, when the answer ends without a match.
+  void Flush(std::string* out);
   bool stopped() const { return stopped_; }
 
  private:

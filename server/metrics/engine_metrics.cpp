@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "server/metrics/buckets.h"
 
@@ -58,8 +60,19 @@ struct EngineMetrics::Counters {
     }
   }
 
+  // By policy, found without making up labels: asked for every row of every step. Engine thread.
+  Counter& EvictedWhileDecoding(std::string_view policy) {
+    for (const auto& [name, counter] : decode_evictions) {
+      if (name == policy) return *counter;
+    }
+    Counter& counter = folded.Add({{"phase", "decode"}, {"policy", std::string(policy)}});
+    decode_evictions.emplace_back(policy, &counter);
+    return counter;
+  }
+
   Family<Counter>&finished, &closed, &evicted, &folded, &prompt;
   Counter &text_tokens, &image_tokens, &generated, &reused, &rebuilds, &evicted_bytes;
+  std::vector<std::pair<std::string, Counter*>> decode_evictions;
 };
 
 struct EngineMetrics::Gauges {
@@ -159,8 +172,7 @@ void EngineMetrics::OnFold(std::string_view policy, int64_t entries_dropped, dou
 }
 
 void EngineMetrics::OnDecodeEviction(std::string_view policy, int64_t entries) {
-  counters_->folded.Add({{"phase", "decode"}, {"policy", std::string(policy)}})
-      .Increment(static_cast<double>(entries));
+  counters_->EvictedWhileDecoding(policy).Increment(static_cast<double>(entries));
 }
 
 void EngineMetrics::OnReusedEntries(int64_t entries) {

@@ -9,7 +9,8 @@
 
 namespace concertina {
 
-// What the engine reports, as Prometheus metrics. Thread-safe; calls cost a few atomic additions.
+// What the engine reports, as Prometheus metrics. Called on the engine thread, read on any; calls
+// cost a few additions.
 class EngineMetrics : public EngineObserver {
  public:
   // `registry` must outlive this object. `policies`: names that series begin at 0 for.

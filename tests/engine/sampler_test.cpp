@@ -2,8 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "server/engine/session_id.h"
 #include "server/engine/stop_matcher.h"
@@ -14,17 +21,132 @@ namespace {
 TEST(Sampler, GreedyTakesTheLowestOfEquals) {
   Sampler sampler({});
   const std::vector<float> logits = {1, 3, 3, 2};
-  const Sampler::Choice choice = sampler.Choose(logits);
+  const Sampler::Choice choice = sampler.Choose(logits, /*wants_logprob=*/true);
   EXPECT_EQ(choice.token, 1);
   const double sum = std::exp(1.0) + 2 * std::exp(3.0) + std::exp(2.0);
   EXPECT_NEAR(choice.logprob, 3 - std::log(sum), 1e-6);
+}
+
+// The rules word for word: every token is sorted, every sum is taken in that order, in f64.
+class PlainSampler {
+ public:
+  explicit PlainSampler(const SamplingParams& params) : params_(params), random_(params.seed) {}
+
+  void Observe(int32_t token) { seen_.insert(token); }
+
+  // The choice, or -1 where a relative change of 1e-6 in any sum or weight would make it another.
+  int32_t Choose(const std::vector<float>& logits) {
+    const double chance = static_cast<double>(random_() >> 11) * 0x1.0p-53;
+    const int32_t choice = Draw(logits, chance, 1);
+    for (const double factor : {1 - 1e-6, 1 + 1e-6}) {
+      if (Draw(logits, chance, factor) != choice || Draw(logits, chance * factor, 1) != choice) {
+        return -1;
+      }
+    }
+    return choice;
+  }
+
+ private:
+  using Token = std::pair<float, int32_t>;  // minus its logit, and its id
+
+  double Weight(const Token& token) const { return std::exp(double{top_} - double{token.first}); }
+
+  int32_t Draw(const std::vector<float>& logits, double chance, double factor) {
+    std::vector<Token> tokens;
+    for (int32_t i = 0; i < static_cast<int32_t>(logits.size()); ++i) {
+      float logit = logits[static_cast<size_t>(i)];
+      const float penalty = params_.repetition_penalty;
+      if (seen_.contains(i)) logit = logit > 0 ? logit / penalty : logit * penalty;
+      tokens.emplace_back(-(logit / params_.temperature), i);
+    }
+    std::sort(tokens.begin(), tokens.end());
+    top_ = tokens[0].first;
+    if (params_.top_k > 0) tokens.resize(std::min<size_t>(tokens.size(), params_.top_k));
+    double total = 0;
+    for (const Token& token : tokens) total += Weight(token);
+    double mass = 0;
+    size_t kept = 0;
+    for (; kept < tokens.size(); ++kept) {
+      const double weight = Weight(tokens[kept]);
+      const bool enough = params_.top_p < 1 && mass >= params_.top_p * total * factor;
+      if (kept > 0 && (weight * factor < params_.min_p || enough)) break;
+      mass += weight;
+    }
+    double left = chance * mass;
+    for (size_t i = 0; i < kept; ++i) {
+      left -= Weight(tokens[i]);
+      if (left < 0) return tokens[i].second;
+    }
+    return tokens[kept - 1].second;
+  }
+
+  SamplingParams params_;
+  std::mt19937_64 random_;
+  std::set<int32_t> seen_;
+  float top_ = 0;
+};
+
+// Rows like a language model's: few large logits, many ties.
+std::vector<float> RandomLogits(std::mt19937_64& random, size_t count) {
+  std::normal_distribution<float> normal(0, 3);
+  std::vector<float> logits(count);
+  for (float& logit : logits) logit = std::round(normal(random) * 64) / 64;
+  if (count > 10) logits[random() % count] = 14;
+  return logits;
+}
+
+TEST(Sampler, ChoosesAsAFullSortWould) {
+  const std::vector<SamplingParams> kinds = {
+      {.temperature = 1},
+      {.temperature = 0.7f, .top_p = 0.9f},
+      {.temperature = 1.5f, .top_p = 0.999f},
+      {.temperature = 2, .top_k = 40},
+      {.temperature = 1, .top_p = 0.8f, .top_k = 3000, .min_p = 0.001f},
+      {.temperature = 0.9f, .min_p = 0.05f},
+      {.temperature = 1, .top_p = 0.95f, .min_p = 0.01f, .repetition_penalty = 1.3f},
+      {.temperature = 0.01f, .top_p = 0.5f},
+      {.temperature = 20},
+      {.temperature = 1, .top_p = 1e-6f},
+      {.temperature = 1, .top_k = 1},
+  };
+  std::mt19937_64 random(5);
+  int judged = 0, all = 0;
+  for (size_t kind = 0; kind < kinds.size(); ++kind) {
+    SamplingParams params = kinds[kind];
+    params.seed = 100 + kind;
+    Sampler sampler(params);
+    PlainSampler plain(params);
+    for (const size_t vocab : {1, 2, 63, 64, 65, 1000, 5003}) {
+      for (int i = 0; i < 30; ++i, ++all) {
+        const std::vector<float> logits = RandomLogits(random, vocab);
+        const int32_t wanted = plain.Choose(logits);
+        const int32_t token = sampler.Choose(logits, false).token;
+        plain.Observe(token);
+        if (wanted < 0) continue;
+        ++judged;
+        ASSERT_EQ(token, wanted) << "kind " << kind << ", " << vocab << " logits, draw " << i;
+      }
+    }
+  }
+  EXPECT_GT(judged, all * 9 / 10);
+}
+
+TEST(Sampler, NotANumberIsNeverChosen) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> logits = {nan, 1, nan, 2, nan};
+  for (const float temperature : {0.0f, 0.1f}) {
+    Sampler sampler({.temperature = temperature, .top_k = 1, .seed = 3});
+    EXPECT_EQ(sampler.Choose(logits, false).token, 3);
+  }
+  Sampler sampler({.temperature = 1, .seed = 3});
+  EXPECT_EQ(sampler.Choose(std::vector<float>(100, nan), false).token, 0);
 }
 
 std::map<int32_t, int> Draws(SamplingParams params, const std::vector<float>& logits) {
   params.seed = 42;
   Sampler sampler(params);
   std::map<int32_t, int> counts;
-  for (int i = 0; i < 4000; ++i) ++counts[sampler.Choose(logits).token];
+  for (int i = 0; i < 4000; ++i) ++counts[sampler.Choose(logits, /*wants_logprob=*/true).token];
   return counts;
 }
 
@@ -48,27 +170,47 @@ TEST(Sampler, RepetitionPenaltyActsOnBothSigns) {
   SamplingParams params{.repetition_penalty = 2};
   Sampler positive(params);
   positive.Observe(std::vector<int32_t>{0});
-  EXPECT_EQ(positive.Choose(std::vector<float>{3, 2}).token, 1);
+  EXPECT_EQ(positive.Choose(std::vector<float>{3, 2}, false).token, 1);
   Sampler negative(params);
   negative.Observe(std::vector<int32_t>{0});
-  EXPECT_EQ(negative.Choose(std::vector<float>{-1, -1.5f}).token, 1);
+  EXPECT_EQ(negative.Choose(std::vector<float>{-1, -1.5f}, false).token, 1);
+}
+
+// What one push lets out.
+std::string Pushed(StopMatcher& matcher, std::string_view text) {
+  std::string out;
+  matcher.Push(text, &out);
+  return out;
+}
+
+std::string Flushed(StopMatcher& matcher) {
+  std::string out;
+  matcher.Flush(&out);
+  return out;
 }
 
 TEST(StopMatcher, HoldsBackOnlyWhatMayMatch) {
   StopMatcher matcher({"END", "\n\n"});
-  EXPECT_EQ(matcher.Push("abE"), "ab");
-  EXPECT_EQ(matcher.Push("N"), "");
-  EXPECT_EQ(matcher.Push("x\n"), "ENx");
-  EXPECT_EQ(matcher.Push("\nrest"), "");
+  EXPECT_EQ(Pushed(matcher, "abE"), "ab");
+  EXPECT_EQ(Pushed(matcher, "N"), "");
+  EXPECT_EQ(Pushed(matcher, "x\n"), "ENx");
+  EXPECT_EQ(Pushed(matcher, "\nrest"), "");
   EXPECT_TRUE(matcher.stopped());
-  EXPECT_EQ(matcher.Push("more"), "");
-  EXPECT_EQ(matcher.Flush(), "");
+  EXPECT_EQ(Pushed(matcher, "more"), "");
+  EXPECT_EQ(Flushed(matcher), "");
 }
 
 TEST(StopMatcher, FlushGivesTheHeldText) {
   StopMatcher matcher({"END"});
-  EXPECT_EQ(matcher.Push("the EN"), "the ");
-  EXPECT_EQ(matcher.Flush(), "EN");
+  EXPECT_EQ(Pushed(matcher, "the EN"), "the ");
+  EXPECT_EQ(Flushed(matcher), "EN");
+}
+
+TEST(StopMatcher, WithoutStopsLetsEverythingOut) {
+  StopMatcher matcher({});
+  EXPECT_EQ(Pushed(matcher, "END"), "END");
+  EXPECT_FALSE(matcher.stopped());
+  EXPECT_EQ(Flushed(matcher), "");
 }
 
 TEST(SessionId, IsAUuidVersion4) {

@@ -3,7 +3,7 @@
 #include <optional>
 
 #include "models/chat/tokenized_prompt.h"
-#include "server/engine/sampler.h"
+#include "models/kernels/logits.h"
 #include "tests/golden/compare.h"
 #include "tests/golden/folder_checks.h"
 #include "tests/golden/forward_check.h"

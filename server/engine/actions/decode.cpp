@@ -1,5 +1,6 @@
 #include "server/engine/actions/decode.h"
 
+#include "models/kernels/parallel.h"
 #include "server/engine/actions/budget.h"
 #include "server/engine/actions/cache_refusal.h"
 #include "server/engine/actions/deliver.h"
@@ -36,36 +37,69 @@ void AfterKnownToken(EngineState& state, Task& task, const DecodeRow& row) {
   NextSegment(state, task);
 }
 
-void AfterSampledToken(EngineState& state, Task& task, const DecodeRow& row) {
-  task.session->transcript.back().answer.push_back(row.token);
+// Memory for many tokens at a time, so that a step seldom allocates any.
+void AppendToAnswer(Task& task, int32_t token) {
+  constexpr size_t kAhead = 1024;
+  std::vector<int32_t>& answer = task.session->transcript.back().answer;
+  if (answer.size() == answer.capacity()) answer.reserve(answer.size() + kAhead);
+  answer.push_back(token);
+}
+
+void AfterSampledToken(EngineState& state, Task& task, const DecodeRow& row,
+                       const Sampler::Choice& choice) {
+  AppendToAnswer(task, row.token);
   task.next_token = -1;
-  DeliverToken(state, task, row.logits);
+  DeliverToken(state, task, choice);
+}
+
+bool IsSampled(const Task& task, const DecodeRow& row) {
+  return row.status.ok() && !FeedsKnownAnswer(task);
+}
+
+void ListRows(EngineState& state) {
+  DecodeLists& lists = state.decode_lists;
+  lists.tasks.clear();
+  lists.rows.clear();
+  for (const auto& task : state.running) {
+    if (task->phase != Task::Phase::kDecode) continue;
+    UseBudgetForToken(*task);
+    lists.tasks.push_back(task.get());
+    lists.rows.push_back(RowOf(state, *task));
+  }
+}
+
+// Every turn has a random stream of its own, so the order is of no account.
+void ChooseTokens(EngineState& state) {
+  DecodeLists& lists = state.decode_lists;
+  const auto count = static_cast<int64_t>(lists.rows.size());
+  lists.choices.resize(lists.rows.size());
+  ParallelFor(0, count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (!IsSampled(*lists.tasks[i], lists.rows[i])) continue;
+      lists.choices[i] = ChooseToken(state, *lists.tasks[i], lists.rows[i].logits);
+    }
+  });
 }
 
 }  // namespace
 
 bool RunDecodeStep(EngineState& state) {
-  std::vector<Task*> tasks;
-  std::vector<DecodeRow> rows;
-  for (const auto& task : state.running) {
-    if (task->phase != Task::Phase::kDecode) continue;
-    UseBudgetForToken(*task);
-    tasks.push_back(task.get());
-    rows.push_back(RowOf(state, *task));
-  }
-  if (rows.empty()) return false;
-  state.decode_batch.Run(rows);
-  state.observer->OnBatch(static_cast<int64_t>(rows.size()));
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i].evicted > 0) {
-      state.observer->OnDecodeEviction(tasks[i]->session->policy, rows[i].evicted);
-    }
-    if (!rows[i].status.ok()) {
-      EndTask(state, *tasks[i], CacheRefusal(rows[i].status));
-    } else if (FeedsKnownAnswer(*tasks[i])) {
-      AfterKnownToken(state, *tasks[i], rows[i]);
+  ListRows(state);
+  DecodeLists& lists = state.decode_lists;
+  if (lists.rows.empty()) return false;
+  state.decode_batch.Run(lists.rows);
+  state.observer->OnBatch(static_cast<int64_t>(lists.rows.size()));
+  ChooseTokens(state);
+  for (size_t i = 0; i < lists.rows.size(); ++i) {
+    Task& task = *lists.tasks[i];
+    const DecodeRow& row = lists.rows[i];
+    if (row.evicted > 0) state.observer->OnDecodeEviction(task.session->policy, row.evicted);
+    if (!row.status.ok()) {
+      EndTask(state, task, CacheRefusal(row.status));
+    } else if (FeedsKnownAnswer(task)) {
+      AfterKnownToken(state, task, row);
     } else {
-      AfterSampledToken(state, *tasks[i], rows[i]);
+      AfterSampledToken(state, task, row, lists.choices[i]);
     }
   }
   return true;

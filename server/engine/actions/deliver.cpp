@@ -26,25 +26,42 @@ bool EndsAnswer(const EngineState& state, const Task& task, int32_t token) {
   return !task.params.ignore_eos && std::find(ends.begin(), ends.end(), token) != ends.end();
 }
 
-void SendIfAnyText(Task& task) {
-  if (task.pending.text.empty()) return;
-  task.sink->OnEvent(std::exchange(task.pending, {}));
+// Its memory serves for the next ones.
+void Send(Task& task) {
+  task.sink->OnDelta(task.pending);
+  task.pending.text.clear();
+  task.pending.token_ids.clear();
+  task.pending.logprobs.clear();
+}
+
+// The text of one more token, as far as it is certain and begins no stop string.
+void AddText(Task& task, int32_t token) {
+  task.decoded.clear();
+  task.detokenizer->Push(token, &task.decoded);
+  task.stops->Push(task.decoded, &task.pending.text);
 }
 
 // What is left in the detokeniser and the stop matcher when the answer ends.
 void SendRest(Task& task) {
-  task.pending.text += task.stops->Push(task.detokenizer->Flush());
-  task.pending.text += task.stops->Flush();
-  if (!task.pending.text.empty() || !task.pending.token_ids.empty()) {
-    task.sink->OnEvent(std::exchange(task.pending, {}));
-  }
+  task.decoded.clear();
+  task.detokenizer->Flush(&task.decoded);
+  task.stops->Push(task.decoded, &task.pending.text);
+  task.stops->Flush(&task.pending.text);
+  if (!task.pending.text.empty() || !task.pending.token_ids.empty()) Send(task);
 }
 
 }  // namespace
 
-void DeliverToken(EngineState& state, Task& task, const float* logits) {
+Sampler::Choice ChooseToken(const EngineState& state, Task& task, const float* logits) {
   const std::span row(logits, static_cast<size_t>(state.model->language->config().vocab));
-  const Sampler::Choice choice = task.sampler->Choose(row);
+  return task.sampler->Choose(row, task.params.logprobs);
+}
+
+void DeliverToken(EngineState& state, Task& task, const float* logits) {
+  DeliverToken(state, task, ChooseToken(state, task, logits));
+}
+
+void DeliverToken(EngineState& state, Task& task, const Sampler::Choice& choice) {
   MeasureToken(state, task);
   if (EndsAnswer(state, task, choice.token)) {
     SendRest(task);
@@ -54,7 +71,7 @@ void DeliverToken(EngineState& state, Task& task, const float* logits) {
   task.next_token = choice.token;
   task.pending.token_ids.push_back(choice.token);
   if (task.params.logprobs) task.pending.logprobs.push_back(choice.logprob);
-  task.pending.text += task.stops->Push(task.detokenizer->Push(choice.token));
+  AddText(task, choice.token);
   if (task.stops->stopped()) {
     task.next_token = -1;  // its text was not delivered
     SendRest(task);
@@ -64,7 +81,7 @@ void DeliverToken(EngineState& state, Task& task, const float* logits) {
     SendRest(task);
     return CompleteTurn(state, task, FinishReason::kLength);
   }
-  SendIfAnyText(task);
+  if (!task.pending.text.empty()) Send(task);
 }
 
 }  // namespace concertina

@@ -1,10 +1,12 @@
 #include "models/kernels/elementwise.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <vector>
 
+#include "models/kernels/logits.h"
 #include "models/kernels/rope.h"
 #include "tests/models/kernels/test_support.h"
 
@@ -205,6 +207,54 @@ TEST_P(ElementwiseTest, Bf16RoundsToNearestEven) {
   EXPECT_EQ(back[8], infinity);
   EXPECT_EQ(back[9], 0.0f);
   EXPECT_NEAR(back[10], 1e-40f, 4.6e-41f);  // half of the smallest bf16 number
+}
+
+TEST_P(ElementwiseTest, LogitRunsFindWhatIsLarge) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const int64_t count : {1, 3, 63, 64, 65, 127, 128, 1000, 5003}) {
+    std::vector<float> logits = RandomFloats(count, static_cast<uint32_t>(count), 3.0f);
+    for (float& logit : logits) logit = std::round(logit * 4) / 4;  // ties
+    if (count > 3) logits[1] = nan;
+    const auto less = [](float a, float b) { return a < b || (std::isnan(a) && !std::isnan(b)); };
+    const auto largest = std::max_element(logits.begin(), logits.end(), less);
+    std::vector<float> maxima, scratch;
+    const LogitRuns runs(logits, &maxima);
+    EXPECT_EQ(runs.largest(), *largest);
+    EXPECT_EQ(runs.ArgMax(), largest - logits.begin());
+    EXPECT_EQ(ArgMax(logits), largest - logits.begin());
+    for (const float least : {*largest, 1.0f, -100.0f}) {
+      std::vector<int32_t> found, wanted;
+      runs.VisitFrom(least, [&](int32_t id, float logit) {
+        EXPECT_EQ(logit, logits[static_cast<size_t>(id)]);
+        found.push_back(id);
+      });
+      for (int32_t i = 0; i < count; ++i) {
+        if (logits[static_cast<size_t>(i)] >= least) wanted.push_back(i);
+      }
+      EXPECT_EQ(found, wanted);
+    }
+    for (const int64_t wanted : {int64_t{1}, int64_t{2}, count / 64, count}) {
+      if (wanted == 0) continue;
+      const float bound = runs.ReachedBy(wanted, &scratch);
+      const auto reached =
+          std::count_if(logits.begin(), logits.end(), [&](float x) { return x >= bound; });
+      EXPECT_TRUE(reached >= wanted || bound == -std::numeric_limits<float>::infinity());
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, SumsOfExponentialsMatchTheDefinition) {
+  for (const int64_t count : {1, 5, 16, 1023, 1024, 1025, 5003}) {
+    const std::vector<float> x = RandomFloats(count, 3, 4.0f);
+    for (const float divisor : {1.0f, 0.7f, 3.0f}) {
+      double sum = 0;
+      for (const float value : x) sum += std::exp(double{value / divisor} - 2.0);
+      EXPECT_NEAR(SumExp(x, divisor, 2.0f) / sum, 1, 1e-6);
+    }
+    double sum = 0;
+    for (const float value : x) sum += std::exp(double{value});
+    EXPECT_NEAR(LogSumExp(x), std::log(sum), 1e-6);
+  }
 }
 
 CONCERTINA_ALL_VARIANTS(ElementwiseTest);

@@ -1,7 +1,10 @@
 #include "models/kernels/parallel.h"
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -37,6 +40,63 @@ TEST(ParallelTest, TasksRunOnceOnKnownWorkers) {
     });
     for (const auto& hit : hits) EXPECT_EQ(hit, 1);
     EXPECT_TRUE(worker_in_range);
+  }
+}
+
+TEST(ParallelTest, TasksBeginInAscendingOrder) {
+  SetThreads(3);
+  std::atomic<int64_t> last{-1};
+  std::atomic<int> overtaken{0};
+  ParallelTasks(1000, [&](int, int64_t task) {
+    // Between the claim and this line others may claim: a worker is at most so far ahead.
+    const int64_t before = last.exchange(task);
+    if (before > task + Threads()) ++overtaken;
+  });
+  EXPECT_EQ(overtaken, 0);
+}
+
+TEST(ParallelTest, LoopsWithinLoopsAndOnOtherThreadsWork) {
+  SetThreads(2);
+  std::atomic<int64_t> sum{0};
+  const auto nested = [&] {
+    ParallelFor(0, 8, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        ParallelTasks(5, [&](int worker, int64_t task) {
+          EXPECT_LT(worker, 2);
+          sum += task;
+        });
+      }
+    });
+  };
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 3; ++i) {
+    callers.emplace_back([&] {
+      for (int round = 0; round < 200; ++round) nested();
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(sum, 3 * 200 * 8 * 10);
+}
+
+// Short loops right after one another, so that workers come late to some; with pauses, so that they
+// fall asleep before others.
+TEST(ParallelTest, NoTaskIsLostOrDoneTwice) {
+  for (const int threads : {2, 4}) {
+    SetThreads(threads);
+    std::vector<int32_t> hits(61);
+    for (int round = 0; round < 20000; ++round) {
+      const int64_t tasks = 2 + round % 60;
+      if (round % 2 == 0) {
+        ParallelTasks(tasks, [&](int, int64_t task) { ++hits[static_cast<size_t>(task)]; });
+      } else {
+        ParallelFor(0, tasks, 1, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) ++hits[static_cast<size_t>(i)];
+        });
+      }
+      for (int64_t i = 0; i < tasks; ++i) ASSERT_EQ(hits[static_cast<size_t>(i)], 1) << round;
+      std::fill(hits.begin(), hits.end(), 0);
+      if (round % 1000 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   }
 }
 

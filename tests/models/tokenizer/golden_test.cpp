@@ -65,11 +65,12 @@ TEST_P(GoldenTest, StreamsWhatItDecodes) {
       StreamingDetokenizer stream(*tokenizer_);
       std::string text;
       for (TokenId id : ids) {
-        const std::string delta = stream.Push(id);
+        std::string delta;
+        stream.Push(id, &delta);
         EXPECT_TRUE(IsValidUtf8(delta)) << row.text;
         text += delta;
       }
-      text += stream.Flush();
+      stream.Flush(&text);
       EXPECT_EQ(text, tokenizer_->Decode(ids, true)) << row.text;
     }
   }
