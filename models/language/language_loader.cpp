@@ -52,7 +52,7 @@ class LanguageModel::Loader {
   void AddMatrix(const StackedMatrix& from, std::unique_ptr<PackedMatrix>* to) {
     queue_.Add(from.rows * from.columns, [this, &from, to]() -> absl::Status {
       absl::StatusOr<std::unique_ptr<PackedMatrix>> packed =
-          from.Pack(*source_.weights, model_.type_);
+          from.Pack(*source_.weights, model_.plan_);
       if (!packed.ok()) return packed.status();
       *to = *std::move(packed);
       return absl::OkStatus();
@@ -84,7 +84,7 @@ class LanguageModel::Loader {
   // An adapter's share is small beside the matrix it corrects, in time and in memory: it is not
   // rounded to 8 bits.
   MatrixType AdapterType() const {
-    return model_.type_ == MatrixType::kBf16 ? MatrixType::kBf16 : MatrixType::kF32;
+    return model_.plan_.few == MatrixType::kBf16 ? MatrixType::kBf16 : MatrixType::kF32;
   }
 
   LanguageModel& model_;
@@ -94,13 +94,13 @@ class LanguageModel::Loader {
 };
 
 absl::StatusOr<std::unique_ptr<LanguageModel>> LanguageModel::Load(
-    const LanguageConfig& config, const LanguageSource& source, MatrixType type,
+    const LanguageConfig& config, const LanguageSource& source, const MatrixPlan& plan,
     const std::function<void(double)>& progress) {
   if (absl::Status status = CheckLanguageConfig(config); !status.ok()) return status;
   absl::StatusOr<LanguageWeights> weights =
       FindLanguageWeights(*source.weights, source.naming, config);
   if (!weights.ok()) return weights.status();
-  std::unique_ptr<LanguageModel> model(new LanguageModel(config, type, source.weights));
+  std::unique_ptr<LanguageModel> model(new LanguageModel(config, plan, source.weights));
   if (absl::Status status = Loader(model.get(), source, *weights).Run(progress); !status.ok()) {
     return status;
   }

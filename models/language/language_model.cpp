@@ -19,24 +19,16 @@ bool AnyRow(const float* adapter_scale, int64_t n) {
          std::any_of(adapter_scale, adapter_scale + n, [](float scale) { return scale != 0.0F; });
 }
 
-// Columns [column, column + width) of `from`, whose rows have `stride` floats.
-void CopyColumns(const float* from, int64_t n, int64_t stride, int64_t column, int64_t width,
-                 float* to) {
-  for (int64_t row = 0; row < n; ++row) {
-    std::copy_n(from + row * stride + column, width, to + row * width);
-  }
-}
-
 int64_t NormBytes(const std::vector<float>& norm) {
   return static_cast<int64_t>(norm.size() * sizeof(float));
 }
 
 }  // namespace
 
-LanguageModel::LanguageModel(const LanguageConfig& config, MatrixType type,
+LanguageModel::LanguageModel(const LanguageConfig& config, const MatrixPlan& plan,
                              std::shared_ptr<const TensorSource> source)
     : config_(config),
-      type_(type),
+      plan_(plan),
       rope_(config.head_dim, config.rope_theta),
       source_(std::move(source)),
       layers_(static_cast<size_t>(config.layers)) {}
@@ -46,13 +38,39 @@ LanguageModel::~LanguageModel() = default;
 bool LanguageModel::has_adapter() const { return !layers_.front().qkv_adapter.empty(); }
 
 int64_t LanguageModel::weight_bytes() const {
-  int64_t bytes = head_->bytes() + NormBytes(final_norm_);
+  const CopyBytes copies = matrix_bytes();
+  int64_t bytes = copies.few + copies.many + NormBytes(final_norm_);
   for (const Layer& layer : layers_) {
-    bytes += layer.qkv->bytes() + layer.out->bytes() + layer.gate_up->bytes() +
-             layer.down->bytes() + layer.qkv_adapter.bytes() + layer.out_adapter.bytes() +
+    bytes += layer.qkv_adapter.bytes() + layer.out_adapter.bytes() +
              NormBytes(layer.attention_norm) + NormBytes(layer.mlp_norm);
   }
   return bytes;
+}
+
+std::vector<const PackedMatrix*> LanguageModel::matrices() const {
+  std::vector<const PackedMatrix*> all{head_.get()};
+  for (const Layer& layer : layers_) {
+    for (const auto* matrix : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) {
+      all.push_back(matrix->get());
+    }
+  }
+  return all;
+}
+
+CopyBytes LanguageModel::matrix_bytes() const {
+  CopyBytes sum;
+  for (const PackedMatrix* matrix : matrices()) {
+    const CopyBytes own = BytesOfCopies(*matrix);
+    sum.few += own.few;
+    sum.many += own.many;
+  }
+  return sum;
+}
+
+int64_t LanguageModel::matrix_parameters() const {
+  int64_t sum = 0;
+  for (const PackedMatrix* matrix : matrices()) sum += matrix->n() * matrix->k();
+  return sum;
 }
 
 int64_t LanguageModel::workspace_bytes() const { return workspace_.bytes() + rope_.bytes(); }
@@ -66,8 +84,9 @@ void LanguageModel::Embed(std::span<const int32_t> ids, float* x) const {
   }
 }
 
-void LanguageModel::Qkv(int layer, const float* x, int64_t n, const int32_t* positions,
-                        const float* adapter_scale, float* q, float* k, float* v) const {
+LanguageModel::Projected LanguageModel::Qkv(int layer, const float* x, int64_t n,
+                                            const int32_t* positions,
+                                            const float* adapter_scale) const {
   const Layer& weights = layers_[static_cast<size_t>(layer)];
   const int64_t q_width = config_.q_width();
   const int64_t kv_width = config_.kv_width();
@@ -82,9 +101,7 @@ void LanguageModel::Qkv(int layer, const float* x, int64_t n, const int32_t* pos
   }
   // Q and K are neighbours in the stack and rotate alike.
   rope_.Rotate(fused, n, config_.heads + config_.kv_heads, width, positions);
-  CopyColumns(fused, n, width, 0, q_width, q);
-  CopyColumns(fused, n, width, q_width, kv_width, k);
-  CopyColumns(fused, n, width, q_width + kv_width, kv_width, v);
+  return {.q = fused, .k = fused + q_width, .v = fused + q_width + kv_width, .stride = width};
 }
 
 void LanguageModel::AfterAttention(int layer, const float* attention, int64_t n,

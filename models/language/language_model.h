@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "models/kernels/matrix.h"
+#include "models/kernels/paired_matrix.h"
 #include "models/kernels/rope.h"
 #include "models/kernels/workspace.h"
 #include "models/language/language_config.h"
@@ -34,7 +35,7 @@ class LanguageModel {
   // gets shares in [0, 1] from the packing threads, one call at a time. NOT_FOUND /
   // INVALID_ARGUMENT: a tensor is missing or has another shape (named).
   static absl::StatusOr<std::unique_ptr<LanguageModel>> Load(
-      const LanguageConfig& config, const LanguageSource& source, MatrixType type,
+      const LanguageConfig& config, const LanguageSource& source, const MatrixPlan& plan,
       const std::function<void(double)>& progress = {});
   ~LanguageModel();
   LanguageModel(const LanguageModel&) = delete;
@@ -42,19 +43,28 @@ class LanguageModel {
 
   const LanguageConfig& config() const { return config_; }
   const RopeTable& rope() const { return rope_; }
-  MatrixType weight_type() const { return type_; }
+  const MatrixPlan& plan() const { return plan_; }
   bool has_adapter() const;
-  int64_t weight_bytes() const;     // packed matrices and norms
-  int64_t workspace_bytes() const;  // activations between the matrices; grows to the largest call
+  int64_t weight_bytes() const;       // packed matrices in all copies, adapter and norms
+  CopyBytes matrix_bytes() const;     // packed matrices, by copy
+  int64_t matrix_parameters() const;  // elements of the matrices, whatever their copies
+  int64_t workspace_bytes() const;    // activations between the matrices; grows to the largest call
 
   // x [n, hidden] <- embedding rows. REQUIRES: 0 <= id < vocab.
   void Embed(std::span<const int32_t> ids, float* x) const;
 
-  // Normalises, projects and rotates the input x [n, hidden] of `layer`: q [n, heads * head_dim],
-  // k and v [n, kv_heads * head_dim]. adapter_scale: nullable [n]; factor of the low-rank adapter's
-  // share in the row (1 where it acts, 0 elsewhere).
-  void Qkv(int layer, const float* x, int64_t n, const int32_t* positions,
-           const float* adapter_scale, float* q, float* k, float* v) const;
+  // Rows of q [heads * head_dim], k and v [kv_heads * head_dim], all `stride` floats apart.
+  struct Projected {
+    const float* q;
+    const float* k;
+    const float* v;
+    int64_t stride;
+  };
+  // Normalises, projects and rotates the input x [n, hidden] of `layer`. The result is the model's
+  // and stands until the next run method. adapter_scale: nullable [n]; factor of the low-rank
+  // adapter's share in the row (1 where it acts, 0 elsewhere).
+  Projected Qkv(int layer, const float* x, int64_t n, const int32_t* positions,
+                const float* adapter_scale) const;
 
   // The rest of the layer: x [n, hidden] holds the layer's input and receives the next layer's;
   // attention [n, heads * head_dim].
@@ -75,11 +85,13 @@ class LanguageModel {
   };
   class Loader;
 
-  LanguageModel(const LanguageConfig& config, MatrixType type,
+  LanguageModel(const LanguageConfig& config, const MatrixPlan& plan,
                 std::shared_ptr<const TensorSource> source);
 
+  std::vector<const PackedMatrix*> matrices() const;
+
   LanguageConfig config_;
-  MatrixType type_;
+  MatrixPlan plan_;
   RopeTable rope_;
   std::shared_ptr<const TensorSource> source_;
   const TensorInfo* embedding_ = nullptr;

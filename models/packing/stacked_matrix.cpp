@@ -47,17 +47,6 @@ absl::Status ReadParts(const StackedMatrix& stack, int64_t begin, int64_t end, R
   return absl::OkStatus();
 }
 
-// The format that holds every part's blocks; nullopt when a part has none.
-std::optional<BlockFormat> FormatOf(const StackedMatrix& stack) {
-  std::optional<BlockFormat> format;
-  for (const MatrixPart& part : stack.parts) {
-    const std::optional<BlockFormat> own = BlockFormatOf(part.tensor->dtype);
-    if (!own || part.tensor->row_length() != stack.columns) return std::nullopt;
-    format = format ? CommonFormat(*format, *own) : *own;
-  }
-  return format;
-}
-
 absl::StatusOr<std::unique_ptr<PackedMatrix>> PackStored(const StackedMatrix& stack,
                                                          const TensorSource& source,
                                                          const BlockFormat& format) {
@@ -86,15 +75,28 @@ absl::Status StackedMatrix::ReadRows(const TensorSource& source, int64_t begin, 
                    });
 }
 
+std::optional<BlockFormat> StackedMatrix::StoredFormat() const {
+  std::optional<BlockFormat> format;
+  for (const MatrixPart& part : parts) {
+    const std::optional<BlockFormat> own = BlockFormatOf(part.tensor->dtype);
+    if (!own || part.tensor->row_length() != columns) return std::nullopt;
+    format = format ? CommonFormat(*format, *own) : *own;
+  }
+  return format;
+}
+
 absl::StatusOr<std::unique_ptr<PackedMatrix>> StackedMatrix::Pack(const TensorSource& source,
-                                                                  MatrixType type) const {
-  const std::optional<BlockFormat> format =
-      type == MatrixType::kStored ? FormatOf(*this) : std::nullopt;
-  absl::StatusOr<std::unique_ptr<PackedMatrix>> packed =
-      format ? PackStored(*this, source, *format)
-             : PackedMatrix::Pack(type, rows, columns, [&](int64_t begin, int64_t end, float* out) {
-                 return ReadRows(source, begin, end, out);
-               });
+                                                                  const MatrixPlan& plan) const {
+  const auto read = [&](int64_t begin, int64_t end, float* out) {
+    return ReadRows(source, begin, end, out);
+  };
+  const auto pack = [&](MatrixType type) {
+    const std::optional<BlockFormat> format =
+        type == MatrixType::kStored ? StoredFormat() : std::nullopt;
+    return format ? PackStored(*this, source, *format)
+                  : PackedMatrix::Pack(type, rows, columns, read);
+  };
+  absl::StatusOr<std::unique_ptr<PackedMatrix>> packed = PackPlanned(plan, pack);
   for (const MatrixPart& part : parts) source.Release(*part.tensor);
   return packed;
 }

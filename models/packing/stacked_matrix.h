@@ -2,11 +2,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "models/kernels/matrix.h"
+#include "models/kernels/paired_matrix.h"
+#include "models/weights/blocks.h"
 #include "models/weights/tensor_source.h"
 
 namespace concertina {
@@ -31,9 +34,12 @@ struct StackedMatrix {
   // Rows [begin, end) of the stack to `out` [end - begin, columns]. Thread-safe.
   absl::Status ReadRows(const TensorSource& source, int64_t begin, int64_t end, float* out) const;
 
+  // The format that holds every part's blocks; nullopt when a part has none.
+  std::optional<BlockFormat> StoredFormat() const;
+
   // The matrix for the kernels; the file's pages are let go of afterwards.
   absl::StatusOr<std::unique_ptr<PackedMatrix>> Pack(const TensorSource& source,
-                                                     MatrixType type) const;
+                                                     const MatrixPlan& plan) const;
 };
 
 }  // namespace concertina

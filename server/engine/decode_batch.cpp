@@ -30,21 +30,18 @@ void DecodeBatch::Embed(std::span<DecodeRow> rows) {
 void DecodeBatch::Layer(int32_t layer, std::span<DecodeRow> rows) {
   const LanguageConfig& config = language_.config();
   const auto n = static_cast<int64_t>(rows.size());
-  const int64_t kv_width = int64_t{config.kv_heads} * config.head_dim;
   const int64_t q_width = int64_t{config.heads} * config.head_dim;
-  float* q = Grow(buffers_.q, n * q_width);
-  float* k = Grow(buffers_.k, n * kv_width);
-  float* v = Grow(buffers_.v, n * kv_width);
   Grow(buffers_.attention, n * q_width);
-  language_.Qkv(layer, buffers_.hidden.data(), n, buffers_.positions.data(),
-                buffers_.adapter.data(), q, k, v);
+  const LanguageModel::Projected projected = language_.Qkv(
+      layer, buffers_.hidden.data(), n, buffers_.positions.data(), buffers_.adapter.data());
   for (int64_t i = 0; i < n; ++i) {
     DecodeRow& row = rows[i];
     if (!row.status.ok()) continue;
-    row.status = row.cache->AppendToken(layer, k + i * kv_width, v + i * kv_width);
+    row.status = row.cache->AppendToken(layer, projected.k + i * projected.stride,
+                                        projected.v + i * projected.stride);
     if (!row.status.ok()) row.cache->AbandonToken();
   }
-  Attend(layer, rows);
+  Attend(layer, projected, rows);
   language_.AfterAttention(layer, buffers_.attention.data(), n, buffers_.adapter.data(),
                            buffers_.hidden.data());
   for (DecodeRow& row : rows) {
@@ -52,7 +49,8 @@ void DecodeBatch::Layer(int32_t layer, std::span<DecodeRow> rows) {
   }
 }
 
-void DecodeBatch::Attend(int32_t layer, std::span<DecodeRow> rows) {
+void DecodeBatch::Attend(int32_t layer, const LanguageModel::Projected& projected,
+                         std::span<DecodeRow> rows) {
   const LanguageConfig& config = language_.config();
   const int64_t group = config.heads / config.kv_heads;
   const int64_t head_stride = group * config.head_dim;
@@ -68,14 +66,14 @@ void DecodeBatch::Attend(int32_t layer, std::span<DecodeRow> rows) {
                 .k_offset = cache.layout().k_offset(),
                 .v_offset = cache.layout().v_offset()};
       for (int32_t head = 0; head < config.kv_heads; ++head) {
-        const int64_t at = static_cast<int64_t>(i) * q_width + head * head_stride;
+        const auto row = static_cast<int64_t>(i);
         items_.push_back(
             {.head = {.pages = cache.PagePointers(layer, head),
                       .entries = cache.EntriesIn(layer, head),
                       .entries_per_page = cache.layout().entries_per_page()},
-             .q = buffers_.q.data() + at,
+             .q = projected.q + row * projected.stride + head * head_stride,
              .group = group,
-             .out = buffers_.attention.data() + at,
+             .out = buffers_.attention.data() + row * q_width + head * head_stride,
              .score_sums = cache.policy().needs_scores() ? cache.LiveScores(layer, head) : nullptr,
              .bias = nullptr});
       }

@@ -36,7 +36,7 @@ class DecodeBatch {
  private:
   void Embed(std::span<DecodeRow> rows);
   void Layer(int32_t layer, std::span<DecodeRow> rows);
-  void Attend(int32_t layer, std::span<DecodeRow> rows);
+  void Attend(int32_t layer, const LanguageModel::Projected& projected, std::span<DecodeRow> rows);
   void Logits(std::span<DecodeRow> rows);
 
   const LanguageModel& language_;

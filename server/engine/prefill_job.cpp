@@ -8,6 +8,18 @@
 #include "models/kernels/prefill_attention.h"
 
 namespace concertina {
+namespace {
+
+PackedKeys::Shape ShapeFor(const LanguageConfig& config, AttentionPrecision precision,
+                           int64_t capacity) {
+  return {.precision = precision,
+          .kv_heads = config.kv_heads,
+          .head_dim = config.head_dim,
+          .capacity = capacity};
+}
+
+}  // namespace
+
 PrefillJob::PrefillJob(const LanguageModel& language, SessionCache& cache,
                        std::vector<float> embeddings, Options options, StepBuffers& buffers)
     : language_(language),
@@ -36,20 +48,22 @@ absl::Status PrefillJob::Begin() {
   prompt_.score = Grow(score_, kv_heads_ * capacity);
   prompt_.birth = Grow(birth_, kv_heads_ * capacity);
   prompt_.mass = Grow(mass_, kv_heads_ * capacity);
+  const bool exact = cache_.layout().type() == EntryType::kF32;
+  packed_shape_ = ShapeFor(language_.config(),
+                           exact ? AttentionPrecision::kF32 : AttentionPrecision::kBf16, capacity);
+  packed_memory_ =
+      AlignedBuffer(static_cast<size_t>(PackedKeys::FloatsFor(packed_shape_)) * sizeof(float));
   return absl::OkStatus();
 }
 
 absl::StatusOr<bool> PrefillJob::Step(int32_t most_rows) {
-  if (row_ == 0) cache_.LoadLayer(layer_, &prompt_);
+  if (row_ == 0) BeginLayer();
   const int32_t rows = std::min(most_rows, tokens_ - row_);
-  float* q = Grow(buffers_.q, int64_t{rows} * heads_ * head_dim_);
-  float* k = Grow(buffers_.k, int64_t{rows} * kv_heads_ * head_dim_);
-  float* v = Grow(buffers_.v, int64_t{rows} * kv_heads_ * head_dim_);
   const float* adapter = options_.adapter ? adapter_.data() + row_ : nullptr;
-  language_.Qkv(layer_, hidden_.data() + int64_t{row_} * width_, rows, positions_.data() + row_,
-                adapter, q, k, v);
-  ScatterKeysAndValues(rows);
-  Attend(rows);
+  const LanguageModel::Projected projected = language_.Qkv(
+      layer_, hidden_.data() + int64_t{row_} * width_, rows, positions_.data() + row_, adapter);
+  StoreKeysAndValues(projected, rows);
+  Attend(projected, rows);
   Advance(rows);
   row_ += rows;
   if (row_ < tokens_) return false;
@@ -61,29 +75,42 @@ absl::StatusOr<bool> PrefillJob::Step(int32_t most_rows) {
   return true;
 }
 
-void PrefillJob::ScatterKeysAndValues(int32_t rows) {
+void PrefillJob::BeginLayer() {
+  cache_.LoadLayer(layer_, &prompt_);
+  packed_ = PackedKeys(packed_shape_, packed_memory_.floats());
+  packed_.Append(prompt_.k, prompt_.v, prompt_.old_entries, prompt_.capacity * head_dim_,
+                 head_dim_);
+}
+
+void PrefillJob::StoreKeysAndValues(const LanguageModel::Projected& projected, int32_t rows) {
+  packed_.Append(projected.k, projected.v, rows, head_dim_, projected.stride);
+  // Folding works on what was computed, not on what was rounded; f32 values are read in place.
+  if (options_.fold || !packed_.bf16()) ScatterKeysAndValues(projected, rows);
+}
+
+void PrefillJob::ScatterKeysAndValues(const LanguageModel::Projected& projected, int32_t rows) {
   const size_t row_bytes = head_dim_ * sizeof(float);
   for (int32_t head = 0; head < kv_heads_; ++head) {
     const int64_t first = head * prompt_.capacity + prompt_.old_entries + row_;
     for (int32_t i = 0; i < rows; ++i) {
-      const int64_t from = (int64_t{i} * kv_heads_ + head) * head_dim_;
+      const int64_t from = i * projected.stride + int64_t{head} * head_dim_;
       const int64_t to = (first + i) * head_dim_;
-      std::memcpy(prompt_.k + to, buffers_.k.data() + from, row_bytes);
-      std::memcpy(prompt_.v + to, buffers_.v.data() + from, row_bytes);
+      std::memcpy(prompt_.k + to, projected.k + from, row_bytes);
+      std::memcpy(prompt_.v + to, projected.v + from, row_bytes);
     }
   }
 }
 
-void PrefillJob::Attend(int32_t rows) {
+void PrefillJob::Attend(const LanguageModel::Projected& projected, int32_t rows) {
   const int64_t width = int64_t{heads_} * head_dim_;
   PrefillAttentionArgs args{};
   args.heads = heads_;
   args.kv_heads = kv_heads_;
   args.head_dim = head_dim_;
   args.scale = language_.config().attention_scale();
-  args.q = buffers_.q.data();
-  args.q_stride = width;
-  args.k = prompt_.k;
+  args.q = projected.q;
+  args.q_stride = projected.stride;
+  args.packed = &packed_;
   args.v = prompt_.v;
   args.kv_head_stride = prompt_.capacity * head_dim_;
   args.rows = rows;
@@ -129,14 +156,20 @@ int64_t PrefillJob::bytes() const {
   const size_t metadata = positions_.capacity() * sizeof(int32_t) +
                           birth_.capacity() * sizeof(uint32_t) +
                           mass_.capacity() * sizeof(uint16_t);
-  return static_cast<int64_t>(floats * sizeof(float) + metadata);
+  return static_cast<int64_t>(floats * sizeof(float) + metadata + packed_memory_.bytes());
 }
 
 int64_t PrefillJob::BytesBound(const LanguageConfig& config, int64_t positions) {
   const int64_t row = config.hidden * sizeof(float) + sizeof(float) + sizeof(int32_t);
   const int64_t entry =
       (2 * int64_t{config.head_dim} + 1) * sizeof(float) + sizeof(uint32_t) + sizeof(uint16_t);
-  return positions * (row + config.kv_heads * entry);
+  int64_t packed = 0;
+  for (const auto precision : {AttentionPrecision::kF32, AttentionPrecision::kBf16}) {
+    packed = std::max(packed, PackedKeys::FloatsFor(ShapeFor(config, precision, positions)));
+  }
+  constexpr int64_t kAlignment = 64;
+  return positions * (row + config.kv_heads * entry) +
+         packed * static_cast<int64_t>(sizeof(float)) + kAlignment;
 }
 
 }  // namespace concertina

@@ -7,6 +7,8 @@
 #include "absl/status/statusor.h"
 #include "cache/session_cache.h"
 #include "models/bundle/model.h"
+#include "models/kernels/packed_keys.h"
+#include "models/kernels/workspace.h"
 #include "server/engine/step_buffers.h"
 
 namespace concertina {
@@ -37,13 +39,11 @@ class PrefillJob {
   bool finished() const { return layer_ == layers_; }
 
   // The slice that Step is about to compute: from this row of the prompt in this layer, whose rows
-  // see `first_key` entries (at most, before a layer's first slice) beside the slice's own.
+  // see `first_key` entries beside the slice's own.
   int32_t layer() const { return layer_; }
   int32_t row() const { return row_; }
   int32_t tokens() const { return tokens_; }
-  int64_t first_key() const {
-    return (row_ == 0 ? prompt_.capacity - tokens_ : prompt_.old_entries) + row_;
-  }
+  int64_t first_key() const { return cache_.OldEntries(layer_) + row_; }
 
   // [hidden] of the last row, before the final norm. Valid once Step returned true.
   const float* last_hidden() const;
@@ -59,8 +59,10 @@ class PrefillJob {
   static int64_t BytesBound(const LanguageConfig& config, int64_t positions);
 
  private:
-  void ScatterKeysAndValues(int32_t rows);
-  void Attend(int32_t rows);
+  void BeginLayer();
+  void StoreKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
+  void ScatterKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
+  void Attend(const LanguageModel::Projected& projected, int32_t rows);
   void Advance(int32_t rows);
   absl::Status FinishLayer();
 
@@ -80,6 +82,11 @@ class PrefillJob {
   std::vector<uint32_t> birth_;
   std::vector<uint16_t> mass_;
   LayerPrompt prompt_{};
+  // Its keys and values as attention reads them: rounded to bf16 when the cache stores less than
+  // f32.
+  PackedKeys::Shape packed_shape_;
+  AlignedBuffer packed_memory_;
+  PackedKeys packed_;
   std::vector<FoldReport> folds_;
   std::chrono::nanoseconds fold_time_{0};
 };

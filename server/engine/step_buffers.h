@@ -11,7 +11,6 @@ namespace concertina {
 // largest prompt and batch have been seen.
 struct StepBuffers {
   std::vector<float> hidden;     // [rows, hidden]: residual stream
-  std::vector<float> q, k, v;    // one slice or batch, after projection and RoPE
   std::vector<float> attention;  // [rows, heads * head_dim]
   std::vector<float> logits;     // [rows, vocab]
   std::vector<float> adapter;    // [rows]: 1 where the low-rank adapter acts
@@ -32,8 +31,8 @@ T* Grow(std::vector<T>& buffer, int64_t n) {
 }
 
 inline int64_t StepBuffers::bytes() const {
-  const size_t floats = hidden.capacity() + q.capacity() + k.capacity() + v.capacity() +
-                        attention.capacity() + logits.capacity() + adapter.capacity();
+  const size_t floats =
+      hidden.capacity() + attention.capacity() + logits.capacity() + adapter.capacity();
   return static_cast<int64_t>(floats * sizeof(float)) + workspace.bytes();
 }
 

@@ -27,10 +27,7 @@ void FullCacheForward::Append(int64_t n, const float* adapter_scale, float* x) {
   const auto buffer = [n](int64_t width) {
     return std::vector<float>(static_cast<size_t>(n * width));
   };
-  std::vector<float> q = buffer(config.q_width());
   std::vector<float> attention = buffer(config.q_width());
-  std::vector<float> k = buffer(config.kv_width());
-  std::vector<float> v = buffer(config.kv_width());
   std::vector<int32_t> positions(static_cast<size_t>(n));
   std::iota(positions.begin(), positions.end(), static_cast<int32_t>(tokens_));
   const auto keep_hidden = [&] {
@@ -40,10 +37,11 @@ void FullCacheForward::Append(int64_t n, const float* adapter_scale, float* x) {
   keep_hidden();
   for (int layer = 0; layer < config.layers; ++layer) {
     LayerCache& cache = layers_[static_cast<size_t>(layer)];
-    model_.Qkv(layer, x, n, positions.data(), adapter_scale, q.data(), k.data(), v.data());
-    Store(k, n, &cache.k);
-    Store(v, n, &cache.v);
-    Attend(cache, q, n, &attention);
+    const LanguageModel::Projected projected =
+        model_.Qkv(layer, x, n, positions.data(), adapter_scale);
+    Store(projected.k, projected.stride, n, &cache.k);
+    Store(projected.v, projected.stride, n, &cache.v);
+    Attend(cache, projected, n, &attention);
     model_.AfterAttention(layer, attention.data(), n, adapter_scale, x);
     keep_hidden();
   }
@@ -65,28 +63,28 @@ std::vector<float> FullCacheForward::Logits(const float* x, int64_t n) const {
 }
 
 // Rows [n, kv_heads, head_dim] behind what each head has.
-void FullCacheForward::Store(const std::vector<float>& rows, int64_t n,
+void FullCacheForward::Store(const float* rows, int64_t stride, int64_t n,
                              std::vector<float>* heads) const {
   const LanguageConfig& config = model_.config();
   const int64_t d = config.head_dim;
   for (int64_t row = 0; row < n; ++row) {
     for (int64_t head = 0; head < config.kv_heads; ++head) {
-      std::copy_n(rows.data() + row * config.kv_width() + head * d, d,
+      std::copy_n(rows + row * stride + head * d, d,
                   heads->data() + (head * options_.capacity + tokens_ + row) * d);
     }
   }
 }
 
-void FullCacheForward::Attend(LayerCache& cache, const std::vector<float>& q, int64_t n,
-                              std::vector<float>* out) {
+void FullCacheForward::Attend(LayerCache& cache, const LanguageModel::Projected& projected,
+                              int64_t n, std::vector<float>* out) {
   const LanguageConfig& config = model_.config();
   PrefillAttentionArgs args;
   args.heads = config.heads;
   args.kv_heads = config.kv_heads;
   args.head_dim = config.head_dim;
   args.scale = 1.0F / std::sqrt(static_cast<float>(config.head_dim));
-  args.q = q.data();
-  args.q_stride = config.q_width();
+  args.q = projected.q;
+  args.q_stride = projected.stride;
   args.k = cache.k.data();
   args.v = cache.v.data();
   args.kv_head_stride = options_.capacity * config.head_dim;

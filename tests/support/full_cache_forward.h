@@ -56,8 +56,9 @@ class FullCacheForward {
   };
 
   std::vector<float> Gather(const std::vector<float>& heads) const;
-  void Store(const std::vector<float>& rows, int64_t n, std::vector<float>* heads) const;
-  void Attend(LayerCache& cache, const std::vector<float>& q, int64_t n, std::vector<float>* out);
+  void Store(const float* rows, int64_t stride, int64_t n, std::vector<float>* heads) const;
+  void Attend(LayerCache& cache, const LanguageModel::Projected& projected, int64_t n,
+              std::vector<float>* out);
 
   const LanguageModel& model_;
   Options options_;

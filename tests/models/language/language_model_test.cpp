@@ -62,27 +62,30 @@ TEST(LanguageModel, ARowDoesNotDependOnTheOthers) {
   std::iota(positions.begin(), positions.end(), 40);
   std::vector<float> scale(kTokens);
   for (size_t i = 0; i < scale.size(); i += 3) scale[i] = 1.0F;
-  const auto rows = [](int64_t n, int64_t width) {
-    return std::vector<float>(static_cast<size_t>(n * width));
+  const auto copy = [](const float* from, int64_t stride, int64_t n, int64_t width) {
+    std::vector<float> rows;
+    for (int64_t row = 0; row < n; ++row) {
+      rows.insert(rows.end(), from + row * stride, from + row * stride + width);
+    }
+    return rows;
   };
-  std::vector<float> q = rows(kTokens, config.q_width());
-  std::vector<float> k = rows(kTokens, config.kv_width());
-  std::vector<float> v = k;
-  model->Qkv(1, x.data(), kTokens, positions.data(), scale.data(), q.data(), k.data(), v.data());
+  const int64_t q_width = config.q_width();
+  const int64_t kv_width = config.kv_width();
+  const auto all = model->Qkv(1, x.data(), kTokens, positions.data(), scale.data());
+  const std::vector<float> q = copy(all.q, all.stride, kTokens, q_width);
+  const std::vector<float> k = copy(all.k, all.stride, kTokens, kv_width);
+  const std::vector<float> v = copy(all.v, all.stride, kTokens, kv_width);
   std::vector<float> after = x;
   model->AfterAttention(1, q.data(), kTokens, scale.data(), after.data());
   for (int64_t row = 0; row < kTokens; ++row) {
     const size_t i = static_cast<size_t>(row);
-    std::vector<float> q1 = rows(1, config.q_width());
-    std::vector<float> k1 = rows(1, config.kv_width());
-    std::vector<float> v1 = k1;
     // Alone and without the adapter named at all, where it does not act.
     const float* scale1 = scale[i] == 0.0F ? nullptr : &scale[i];
-    model->Qkv(1, x.data() + row * config.hidden, 1, &positions[i], scale1, q1.data(), k1.data(),
-               v1.data());
-    EXPECT_TRUE(std::equal(q1.begin(), q1.end(), q.begin() + row * config.q_width())) << row;
-    EXPECT_TRUE(std::equal(k1.begin(), k1.end(), k.begin() + row * config.kv_width())) << row;
-    EXPECT_TRUE(std::equal(v1.begin(), v1.end(), v.begin() + row * config.kv_width())) << row;
+    const auto one = model->Qkv(1, x.data() + row * config.hidden, 1, &positions[i], scale1);
+    const std::vector<float> q1(one.q, one.q + q_width);
+    EXPECT_TRUE(std::equal(q1.begin(), q1.end(), q.begin() + row * q_width)) << row;
+    EXPECT_TRUE(std::equal(one.k, one.k + kv_width, k.begin() + row * kv_width)) << row;
+    EXPECT_TRUE(std::equal(one.v, one.v + kv_width, v.begin() + row * kv_width)) << row;
     std::vector<float> after1(x.begin() + row * config.hidden,
                               x.begin() + (row + 1) * config.hidden);
     model->AfterAttention(1, q1.data(), 1, scale1, after1.data());
