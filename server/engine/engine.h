@@ -29,10 +29,12 @@ struct EngineOptions {
   int32_t max_batch = 64;            // turns decoding together
   int32_t max_tokens_default = 512;  // of one answer
   int32_t max_tokens_limit = 16384;
-  int32_t prefill_slice_rows = 256;  // prompt rows of one layer that are computed together
-  // Between two decode steps slices follow each other for this long: at least one, and none begins
-  // later. Longer steps answer prompts sooner and make running answers less even.
-  std::chrono::milliseconds prefill_step{40};
+  int32_t prefill_slice_rows = 256;  // the most prompt rows of one layer computed together
+  // While answers run, prompts are computed between two decode steps for this share of what a
+  // decode step takes, and no longer than prefill_step: a token then comes up to 1 + share times as
+  // late, and a prompt takes 1 + 1 / share times its own time.
+  double prefill_share = 0.8;
+  std::chrono::milliseconds prefill_step{250};
   int32_t threads = 2;
   std::string default_policy = "concertina";
   Budget default_budget{.unit = Budget::Unit::kRatio, .ratio = 0.2};
@@ -89,7 +91,8 @@ class Engine {
 
   // As of the last step, or at most half a second old while nothing runs.
   EngineGauges gauges() const;
-  // The most that prefill scratch memory can come to: one layer of the longest prompt.
+  // The most that scratch memory can come to: one layer of the longest prompt and of one that
+  // overtakes it, their pictures on the way through the vision tower, logits, kept features.
   int64_t workspace_bound_bytes() const;
   const Model& model() const;
   const EngineOptions& options() const;

@@ -14,6 +14,7 @@ EngineState::EngineState(EngineOptions engine_options, std::shared_ptr<const Mod
       observer(std::move(shared_observer)),
       clock(std::move(shared_clock)),
       pool(std::move(page_pool)),
+      pace(options.prefill_share, options.prefill_step),
       decode_batch(*model->language, buffers) {}
 
 int64_t EngineState::RetryAfterMs() const {

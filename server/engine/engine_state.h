@@ -8,11 +8,13 @@
 
 #include "cache/page_pool.h"
 #include "server/engine/decode_batch.h"
+#include "server/engine/decode_lists.h"
 #include "server/engine/engine.h"
 #include "server/engine/feature_cache.h"
-#include "server/engine/prefill_job.h"
 #include "server/engine/session.h"
+#include "server/engine/slice_cost.h"
 #include "server/engine/step_buffers.h"
+#include "server/engine/step_pace.h"
 #include "server/engine/task.h"
 
 namespace concertina {
@@ -35,13 +37,17 @@ struct EngineState {
   std::map<std::string, std::unique_ptr<EngineSession>> sessions;
   std::deque<std::unique_ptr<Task>> waiting;
   std::vector<std::unique_ptr<Task>> running;
-  // At most one prompt is in prefill; it belongs to `prefilling`.
-  std::unique_ptr<PrefillJob> prefill;
-  Task* prefilling = nullptr;
+  // Those of `running` with a prompt under way. The last is the one that goes on: it overtook the
+  // other (actions/prompt_order.h).
+  std::vector<Task*> prompts;
+
+  StepPace pace;
+  SliceCost layer_cost, picture_cost, logit_cost;
 
   FeatureCache features{int64_t{64} << 20};
   StepBuffers buffers;
   DecodeBatch decode_batch;
+  DecodeLists decode_lists;
   bool draining = false;
   // The first task waiting is there for want of cache pages.
   bool blocked_on_pool = false;

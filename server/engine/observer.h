@@ -34,6 +34,10 @@ class EngineObserver {
   virtual void OnDecodeEviction(std::string_view /*policy*/, int64_t /*entries*/) {}
   virtual void OnReusedEntries(int64_t /*entries*/) {}
   virtual void OnBatch(int64_t /*rows*/) {}
+  // Rows of a prompt went through one layer; the first saw `first_key` entries beside them.
+  virtual void OnPrefillSlice(int64_t /*rows*/, int64_t /*first_key*/) {}
+  // Rows of a picture went through a stage of the vision tower.
+  virtual void OnPictureSlice(int64_t /*rows*/) {}
   virtual void OnFirstToken(double /*seconds*/) {}
   virtual void OnInterToken(double /*seconds*/) {}
   virtual void OnVision(double /*seconds*/) {}

@@ -28,8 +28,10 @@ bool RunStep(EngineState& state) {
   SweepTasks(state);
   ExpireIdleSessions(state);
   AdmitWaiting(state);
+  const bool prefilled = RunPrefill(state);
+  const auto begin = state.Now();
   const bool decoded = RunDecodeStep(state);
-  const bool prefilled = RunPrefillSlice(state);
+  if (decoded) state.pace.OnDecode(begin, state.Now());
   SweepTasks(state);
   return decoded || prefilled || !state.waiting.empty();
 }
@@ -43,7 +45,7 @@ EngineGauges GaugesOf(const EngineState& state) {
                       .pool_reserved_bytes = state.pool->reserved_bytes(),
                       .pool_capacity_bytes = state.pool->capacity_bytes(),
                       .workspace_bytes = state.buffers.bytes() + state.features.bytes()};
-  if (state.prefill) gauges.workspace_bytes += state.prefill->bytes();
+  for (const Task* task : state.prompts) gauges.workspace_bytes += task->prompt->bytes();
   for (const auto& [id, session] : state.sessions) {
     gauges.sessions_busy += session->busy ? 1 : 0;
     gauges.sessions_evicted += session->needs_rebuild ? 1 : 0;

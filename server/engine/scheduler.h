@@ -4,10 +4,10 @@
 
 namespace concertina {
 
-// One turn of the engine's loop: cancels what was cancelled, admits what waits, then one decode
-// step for every generating session and a few slices of one prompt. Tokens of running answers are
-// therefore never further apart than EngineOptions::prefill_step and one slice. Returns false when
-// there was nothing to do.
+// One turn of the engine's loop: cancels what was cancelled, admits what waits, then slices of one
+// prompt and one decode step for every generating session. Tokens of running answers are therefore
+// about 1 + EngineOptions::prefill_share decode steps apart while prompts are computed. Returns
+// false when there was nothing to do.
 bool RunStep(EngineState& state);
 
 // Gauges as they are now.

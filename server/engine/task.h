@@ -11,6 +11,7 @@
 
 #include "models/tokenizer/streaming_detokenizer.h"
 #include "server/engine/engine.h"
+#include "server/engine/prompt_state.h"
 #include "server/engine/sampler.h"
 #include "server/engine/session.h"
 #include "server/engine/stop_matcher.h"
@@ -36,6 +37,7 @@ struct Task {
   size_t replayed_segments =
       0;                  // leading segments of a rebuild: they are in the transcript already
   size_t answer_fed = 0;  // of the front segment's known answer
+  std::unique_ptr<PromptState> prompt;  // kPrefill: null until it is this task's turn
 
   // kTurn
   bool prepared = false;  // its prompt is built: the first attempt to admit it does
@@ -48,6 +50,7 @@ struct Task {
   int32_t next_token = -1;  // to be fed by the next decode step
   int64_t generated = 0;    // tokens sampled and kept (end tokens excluded)
   DeltaEvent pending;       // tokens whose text is not complete yet
+  std::string decoded;      // scratch
   int64_t image_tokens = 0, prompt_tokens = 0, carried_tokens = 0;
   TimePoint progress_sent;
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "server/engine/actions/prefill.h"
+#include "server/engine/actions/prompt.h"
 
 namespace concertina {
 namespace {
@@ -109,7 +109,7 @@ void RefuseTask(EngineState& state, Task& task, const absl::Status& status) {
 }
 
 void EndTask(EngineState& state, Task& task, const absl::Status& status) {
-  AbandonPrefill(state, task);
+  AbandonPrompt(state, task);
   if (task.kind == Task::Kind::kTurn) {
     FillTimings(task);
     KeepDelivered(task);

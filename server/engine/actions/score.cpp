@@ -2,12 +2,16 @@
 
 #include <algorithm>
 
+#include "models/kernels/logits.h"
 #include "server/engine/actions/finish.h"
+#include "server/engine/actions/prompt_order.h"
+#include "server/engine/prompt_work.h"
 
 namespace concertina {
 namespace {
 
-constexpr int64_t kLogitRows = 32;  // rows of logits in one slice
+// Rows of logits in one slice.
+constexpr int64_t kLogitUnit = 4, kMostLogitRows = 32;
 
 // All continuation tokens but the last, in one pass over the folded cache.
 absl::Status BeginPass(EngineState& state, Task& task) {
@@ -16,36 +20,46 @@ absl::Status BeginPass(EngineState& state, Task& task) {
   std::vector<float> embeddings(rows * language.config().hidden);
   language.Embed(std::span(task.continuation).first(rows), embeddings.data());
   task.scoring_pass = true;
-  state.prefilling = &task;
-  state.prefill = std::make_unique<PrefillJob>(
+  BeginPrompt(state, task);
+  task.prompt->prefill = std::make_unique<PrefillJob>(
       language, *task.session->cache, std::move(embeddings),
       PrefillJob::Options{.fold = false, .all_rows = true}, state.buffers);
-  return state.prefill->Begin();
+  return task.prompt->prefill->Begin();
 }
 
-void ScoreRows(EngineState& state, Task& task) {
+// False when no row fits.
+bool ScoreRows(EngineState& state, Task& task, const SliceLimit& limit) {
   const LanguageModel& language = *state.model->language;
-  const int64_t vocab = language.config().vocab;
+  const LanguageConfig& config = language.config();
+  const int64_t vocab = config.vocab;
   // The continuation's first token was scored after the prompt: row r predicts token r + 1.
   const auto row = static_cast<int64_t>(task.score_logprobs.size()) - 1;
-  const auto rows = static_cast<int64_t>(task.continuation.size()) - 1;
-  const int64_t n = std::min(kLogitRows, rows - row);
+  const auto left = static_cast<int64_t>(task.continuation.size()) - 1 - row;
+  const auto shares_of = [&](int64_t rows) { return LogitShares(config, rows); };
+  const int64_t n =
+      SliceRows(state.logit_cost, limit, kLogitUnit, std::min(kMostLogitRows, left), shares_of);
+  if (n == 0) return false;
+  const auto begin = state.Now();
   float* logits = Grow(state.buffers.logits, n * vocab);
-  language.Logits(state.prefill->hidden() + row * language.config().hidden, n, logits);
+  language.Logits(task.prompt->prefill->hidden() + row * config.hidden, n, logits);
   for (int64_t i = 0; i < n; ++i) RecordScore(task, std::span(logits + i * vocab, vocab));
+  state.logit_cost.Learn(shares_of(n), state.Now() - begin);
+  return true;
 }
 
 }  // namespace
 
-void RunScoreSlice(EngineState& state, Task& task) {
-  if (!state.prefill->finished()) {
-    if (auto step = state.prefill->Step(state.options.prefill_slice_rows); !step.ok())
-      EndTask(state, task, step.status());
-    return;
+absl::StatusOr<bool> RunScoreSlice(EngineState& state, Task& task, const SliceLimit& limit) {
+  if (!task.prompt->prefill->finished()) {
+    const auto through = RunLayerSlice(state, task, limit);
+    if (!through.ok()) return through.status();
+    return through->has_value();
   }
-  ScoreRows(state, task);
-  if (task.score_logprobs.size() == task.continuation.size())
+  if (!ScoreRows(state, task, limit)) return false;
+  if (task.score_logprobs.size() == task.continuation.size()) {
     EndTask(state, task, absl::OkStatus());
+  }
+  return true;
 }
 
 void RecordScore(Task& task, std::span<const float> logits) {

@@ -3,7 +3,7 @@
 #include <span>
 #include <vector>
 
-#include "server/engine/engine_state.h"
+#include "server/engine/actions/prefill.h"
 
 namespace concertina {
 
@@ -12,8 +12,9 @@ namespace concertina {
 // that leaves the cache as it is.
 void ScoreAfterPrompt(EngineState& state, Task& task, const std::vector<float>& last_hidden);
 
-// One slice of that pass (state.prefill): hidden states first, then logits, some rows at a time.
-void RunScoreSlice(EngineState& state, Task& task);
+// One slice of that pass: hidden states first, then logits, some rows at a time. False when no
+// slice fits.
+absl::StatusOr<bool> RunScoreSlice(EngineState& state, Task& task, const SliceLimit& limit);
 
 // Notes the log-probability of the continuation's next token under logits [vocab].
 void RecordScore(Task& task, std::span<const float> logits);

@@ -1,0 +1,108 @@
+#include "server/engine/actions/prompt.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/engine/actions/budget.h"
+#include "server/engine/actions/cache_refusal.h"
+#include "server/engine/actions/context.h"
+#include "server/engine/actions/deliver.h"
+#include "server/engine/actions/finish.h"
+#include "server/engine/actions/score.h"
+
+namespace concertina {
+namespace {
+
+void ReportFold(EngineState& state, Task& task, const PrefillJob& job) {
+  task.folds = job.folds();
+  task.timings.fold += job.fold_time();
+  int64_t before = 0, after = 0;
+  double mass = 0;
+  for (const FoldReport& fold : task.folds) {
+    before += fold.entries_before;
+    after += fold.entries_after;
+    mass += fold.mass_kept;
+  }
+  state.observer->OnFold(task.session->policy, before - after,
+                         before > 0 ? static_cast<double>(after) / static_cast<double>(before) : 1,
+                         mass / static_cast<double>(task.folds.size()),
+                         std::chrono::duration<double>(job.fold_time()).count());
+}
+
+void TakeIntoTranscript(EngineState& state, Task& task) {
+  Segment& segment = task.segments.front();
+  if (task.replayed_segments > 0) return;  // a rebuild: it is there already
+  const auto images = static_cast<int64_t>(segment.images.size()) * state.model->image_tokens;
+  state.observer->OnPrompt(static_cast<int64_t>(segment.prompt.size()) - images, images);
+  if (task.kind == Task::Kind::kScore) return;
+  Segment kept = segment;
+  kept.answer.clear();  // grows as tokens are fed
+  task.session->transcript.push_back(std::move(kept));
+  task.session->unfed.clear();
+}
+
+void AfterPrompt(EngineState& state, Task& task, const std::vector<float>& last_hidden) {
+  const Segment& segment = task.segments.front();
+  if (task.kind == Task::Kind::kScore) return ScoreAfterPrompt(state, task, last_hidden);
+  if (!segment.answer.empty()) {
+    task.answer_fed = 0;
+    task.phase = Task::Phase::kDecode;
+    task.session->cache->BeginDecode();
+    return;
+  }
+  if (task.kind == Task::Kind::kReplay || task.segments.size() > 1) return NextSegment(state, task);
+  task.sink->OnEvent(FoldedEvent{task.folds, SnapshotOf(*task.session->cache)});
+  task.phase = Task::Phase::kDecode;
+  task.session->cache->BeginDecode();
+  float* logits = Grow(state.buffers.logits, state.model->language->config().vocab);
+  state.model->language->Logits(last_hidden.data(), 1, logits);
+  DeliverToken(state, task, logits);
+}
+
+}  // namespace
+
+void EmbedPrompt(EngineState& state, Task& task) {
+  const LanguageModel& language = *state.model->language;
+  const Segment& segment = task.segments.front();
+  task.prefill_begin = state.Now();
+  task.prompt->embedded = true;
+  task.prompt->embeddings.resize(segment.prompt.size() * language.config().hidden);
+  language.Embed(segment.prompt, task.prompt->embeddings.data());
+}
+
+absl::Status BeginLayers(EngineState& state, Task& task) {
+  const Segment& segment = task.segments.front();
+  SessionCache& cache = *task.session->cache;
+  UseBudgetForPrompt(task);
+  const int64_t position = cache.next_position();
+  if (absl::Status status = MakeRoom(state, cache, segment.room); !status.ok()) return status;
+  task.rebased = cache.next_position() != position;
+  // The session itself has a picture once its prompt is through.
+  const bool adapter = task.session->adapter || !segment.images.empty();
+  PromptState& prompt = *task.prompt;
+  prompt.prefill = std::make_unique<PrefillJob>(
+      *state.model->language, cache, std::exchange(prompt.embeddings, {}),
+      PrefillJob::Options{.adapter = adapter && state.model->adapter}, state.buffers);
+  state.observer->OnReusedEntries(cache.live_entries());
+  return CacheRefusal(prompt.prefill->Begin());
+}
+
+void FinishPrompt(EngineState& state, Task& task) {
+  const PrefillJob& job = *task.prompt->prefill;
+  const float* last = job.last_hidden();
+  const std::vector<float> last_hidden(last, last + state.model->language->config().hidden);
+  ReportFold(state, task, job);
+  task.timings.prefill += state.Now() - task.prefill_begin;
+  TakeIntoTranscript(state, task);
+  if (!task.segments.front().images.empty()) task.session->adapter = true;
+  task.rebased = false;
+  AbandonPrompt(state, task);
+  AfterPrompt(state, task, last_hidden);
+}
+
+void AbandonPrompt(EngineState& state, Task& task) {
+  std::erase(state.prompts, &task);
+  task.prompt.reset();
+}
+
+}  // namespace concertina

@@ -1,0 +1,24 @@
+#pragma once
+
+#include "server/engine/engine_state.h"
+
+namespace concertina {
+
+// The beginning and the end of a prompt's way through the model; actions/prefill.h is what lies
+// between.
+
+// Token embeddings; the rows of pictures are filled later.
+void EmbedPrompt(EngineState& state, Task& task);
+
+// All embeddings are there: settles budget and positions, and begins with the first layer.
+absl::Status BeginLayers(EngineState& state, Task& task);
+
+// The prompt is through: takes it into the transcript, reports the fold and passes the task on to
+// decoding, to its next segment, or ends it.
+void FinishPrompt(EngineState& state, Task& task);
+
+// Forgets a prompt under way, if there is one; the cache may be left in pieces
+// (SessionCache::intact()).
+void AbandonPrompt(EngineState& state, Task& task);
+
+}  // namespace concertina
