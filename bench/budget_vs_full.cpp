@@ -9,14 +9,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <fstream>
-#include <sstream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
+#include "bench/client/turns.h"
 #include "client/client.h"
 #include "nlohmann/json.hpp"
 
@@ -24,7 +22,7 @@ namespace concertina {
 namespace {
 
 using Seconds = std::chrono::duration<double>;
-using Clock = std::chrono::steady_clock;
+using Clock = bench::BenchClock;
 
 struct Flags {
   std::string target = "127.0.0.1:50051";
@@ -36,120 +34,34 @@ struct Flags {
   int rounds = 3;
 };
 
-// One session's turn, as its client saw it.
-struct TurnTrace {
-  absl::Status status;
-  std::vector<Clock::time_point> tokens;  // arrival of each
-  int64_t used_bytes = 0;                 // of the idle session afterwards
-};
-
 struct Round {
   double all_per_s = 0;           // generated tokens over the whole time, prefill included
   double decode_per_s = 0;        // in a second, short turn, while every session was generating
   double used_bytes_session = 0;  // mean
 };
 
-TurnTrace RunTurn(client::Conversation& conversation, const std::string& prompt, int generate) {
-  TurnTrace trace;
-  client::AskOptions options;
-  options.max_tokens = generate;
-  options.ignore_eos = true;
-  options.on_event = [&](const v1::GenerateResponse& event) {
-    if (!event.has_delta()) return;
-    trace.tokens.insert(trace.tokens.end(), static_cast<size_t>(event.delta().token_ids_size()),
-                        Clock::now());
-  };
-  const auto answer = conversation.Ask({client::Text(prompt)}, options);
-  trace.status = answer.status();
-  if (!answer.ok()) return trace;
-  const auto session = conversation.Info();
-  trace.status = session.status();
-  if (session.ok()) trace.used_bytes = session->cache().used_bytes();
-  return trace;
-}
-
-// One turn in every session at once.
-absl::StatusOr<std::vector<TurnTrace>> RunTurns(std::vector<client::Conversation>& conversations,
-                                                const std::vector<std::string>& prompts,
-                                                int generate) {
-  std::vector<TurnTrace> traces(prompts.size());
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    threads.emplace_back([&, i] { traces[i] = RunTurn(conversations[i], prompts[i], generate); });
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (const TurnTrace& trace : traces) {
-    if (!trace.status.ok()) return trace.status;
-    if (trace.tokens.empty()) return absl::InternalError("no tokens came");
-  }
-  return traces;
-}
-
-// Rate while the last session had begun and the first had not ended.
-double RateTogether(const std::vector<TurnTrace>& traces) {
-  auto begin = traces[0].tokens.front(), end = traces[0].tokens.back();
-  for (const TurnTrace& trace : traces) {
-    begin = std::max(begin, trace.tokens.front());
-    end = std::min(end, trace.tokens.back());
-  }
-  if (end <= begin) return 0;
-  int64_t count = 0;
-  for (const TurnTrace& trace : traces) {
-    count += std::count_if(trace.tokens.begin(), trace.tokens.end(),
-                           [&](Clock::time_point at) { return at > begin && at <= end; });
-  }
-  return static_cast<double>(count) / Seconds(end - begin).count();
-}
-
 absl::StatusOr<Round> RunRound(client::Client& client, const Flags& flags,
                                const std::vector<std::string>& prompts, const std::string& policy,
                                double budget) {
-  client::OpenOptions open;
-  open.policy.emplace().set_name(policy);
-  open.budget.emplace().set_ratio(budget);
-  std::vector<client::Conversation> conversations;
-  for (int i = 0; i < flags.sessions; ++i) {
-    auto conversation = client.Open(open);
-    if (!conversation.ok()) return conversation.status();
-    conversations.push_back(*std::move(conversation));
-  }
+  auto conversations = bench::OpenMany(client, flags.sessions, policy, budget);
+  if (!conversations.ok()) return conversations.status();
   const auto start = Clock::now();
-  const auto first = RunTurns(conversations, prompts, flags.generate);
+  const auto first = bench::RunTurns(*conversations, prompts, flags.generate);
   if (!first.ok()) return first.status();
   Round round;
   auto end = start;
   size_t count = 0;
-  for (const TurnTrace& trace : *first) {
+  for (const bench::ClientTurn& trace : *first) {
     end = std::max(end, trace.tokens.back());
     count += trace.tokens.size();
     round.used_bytes_session += static_cast<double>(trace.used_bytes) / flags.sessions;
   }
   round.all_per_s = static_cast<double>(count) / Seconds(end - start).count();
   const std::vector<std::string> more(prompts.size(), "Go on.");
-  const auto second = RunTurns(conversations, more, flags.generate);
+  const auto second = bench::RunTurns(*conversations, more, flags.generate);
   if (!second.ok()) return second.status();
-  round.decode_per_s = RateTogether(*second);
+  round.decode_per_s = bench::RateTogether(bench::ArrivalsOf(*second));
   return round;
-}
-
-// Prompts of the asked length from different places of the text, so that no two are equal.
-absl::StatusOr<std::vector<std::string>> MakePrompts(client::Client& client, const Flags& flags) {
-  std::ostringstream text;
-  text << std::ifstream(flags.text).rdbuf();
-  v1::TokenizeRequest request;
-  request.set_text(text.str());
-  const auto tokens = client.Tokenize(request);
-  if (!tokens.ok()) return tokens.status();
-  const int spare = tokens->pieces_size() - flags.prompt_tokens;
-  if (spare < 0) return absl::InvalidArgumentError("the text is too short for such prompts");
-  std::vector<std::string> prompts;
-  for (int i = 0; i < flags.sessions; ++i) {
-    const int first = flags.sessions > 1 ? spare * i / (flags.sessions - 1) : 0;
-    std::string prompt;
-    for (int j = 0; j < flags.prompt_tokens; ++j) prompt += tokens->pieces(first + j);
-    prompts.push_back(std::move(prompt));
-  }
-  return prompts;
 }
 
 struct Range {
@@ -210,7 +122,7 @@ absl::Status Run(const Flags& flags) {
   const auto client = client::Client::Connect(flags.target);
   const auto model = client->GetModel();
   if (!model.ok()) return model.status();
-  const auto prompts = MakePrompts(*client, flags);
+  const auto prompts = bench::MakePrompts(*client, flags.text, flags.sessions, flags.prompt_tokens);
   if (!prompts.ok()) return prompts.status();
   std::vector<Round> full, folded;
   for (int i = 0; i < flags.rounds; ++i) {
