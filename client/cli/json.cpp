@@ -25,6 +25,21 @@ std::string Name(v1::EntryType type) {
   return Plain(v1::EntryType_Name(type), sizeof("ENTRY_TYPE_") - 1);
 }
 
+json ToJson(const google::protobuf::RepeatedPtrField<v1::WeightCopy>& copies) {
+  json list = json::array();
+  for (const v1::WeightCopy& copy : copies) {
+    list.push_back({{"role", RoleName(copy.role())},
+                    {"type", copy.type()},
+                    {"bytes", copy.bytes()},
+                    {"parameters", copy.parameters()},
+                    {"bytes_per_parameter", copy.bytes_per_parameter()},
+                    {"rows_from", copy.rows_from()},
+                    {"read_bytes_per_second", copy.read_bytes_per_second()},
+                    {"operations_per_second", copy.operations_per_second()}});
+  }
+  return list;
+}
+
 json ToJson(const v1::Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens()},
           {"image_tokens", usage.image_tokens()},
@@ -102,6 +117,10 @@ json ToJson(const v1::Folded& folded) {
           {"ratio", CacheRatio(folded.cache())},   {"cache", ToJson(folded.cache())}};
 }
 
+std::string RoleName(v1::WeightRole role) {
+  return Plain(v1::WeightRole_Name(role), sizeof("WEIGHT_ROLE_") - 1);
+}
+
 json ToJson(const v1::GetModelResponse& model) {
   return {{"name", model.name()},
           {"chat_family", model.chat_family()},
@@ -115,6 +134,9 @@ json ToJson(const v1::GetModelResponse& model) {
           {"image_tokens", model.image_tokens()},
           {"weight_type", model.weight_type()},
           {"weight_bytes", model.weight_bytes()},
+          {"weight_copies", ToJson(model.weight_copies())},
+          {"parameters", model.parameters()},
+          {"kernels", model.kernels()},
           {"deterministic", model.deterministic()},
           {"default_policy", ToJson(model.default_policy())},
           {"default_budget", client::FormatBudget(model.default_budget())},

@@ -16,6 +16,8 @@ nlohmann::json ToJson(const v1::CachePolicy& policy);
 nlohmann::json ToJson(const v1::Session& session);
 nlohmann::json ToJson(const v1::Folded& folded);  // sums over the layers
 nlohmann::json ToJson(const v1::GetModelResponse& model);
+// "all", "decode", "prefill", "vision".
+std::string RoleName(v1::WeightRole role);
 nlohmann::json ToJson(const v1::GetLoadResponse& load);
 nlohmann::json ToJson(const client::Answer& answer);
 

@@ -11,6 +11,21 @@
 namespace concertina::cli {
 namespace {
 
+void PrintCopy(const v1::WeightCopy& copy) {
+  constexpr double kGiga = 1e9;
+  std::printf("          %s: %s, %s, %.2f bytes per parameter", RoleName(copy.role()).c_str(),
+              PrintableText(copy.type()).c_str(), FormatBytes(copy.bytes()).c_str(),
+              copy.bytes_per_parameter());
+  if (copy.rows_from() > 1) {
+    std::printf(", from %s rows on", FormatCount(copy.rows_from()).c_str());
+  }
+  if (copy.operations_per_second() > 0) {
+    std::printf("; %.1f GB/s at 1 row, %.0f GOP/s at 256", copy.read_bytes_per_second() / kGiga,
+                copy.operations_per_second() / kGiga);
+  }
+  std::printf("\n");
+}
+
 int ShowModel(const Invocation& invocation) {
   const auto model = invocation.Connect()->GetModel();
   if (!model.ok()) return Fail(invocation, model.status());
@@ -27,9 +42,11 @@ int ShowModel(const Invocation& invocation) {
               model->hidden_size(), FormatCount(model->vocab_size()).c_str());
   std::printf("context   %s tokens, %d per picture\n", FormatCount(model->max_positions()).c_str(),
               model->image_tokens());
-  std::printf("weights   %s, %s%s\n", PrintableText(model->weight_type()).c_str(),
-              FormatBytes(model->weight_bytes()).c_str(),
+  std::printf("weights   %s, %s, %s parameters%s\n", PrintableText(model->weight_type()).c_str(),
+              FormatBytes(model->weight_bytes()).c_str(), FormatCount(model->parameters()).c_str(),
               model->deterministic() ? ", deterministic" : "");
+  for (const auto& copy : model->weight_copies()) PrintCopy(copy);
+  std::printf("kernels   %s\n", PrintableText(model->kernels()).c_str());
   std::printf("cache     policy %s, budget %s; policies:%s\n",
               PrintableText(model->default_policy().name()).c_str(),
               client::FormatBudget(model->default_budget()).c_str(),

@@ -102,20 +102,24 @@ absl::StatusOr<std::unique_ptr<Model>> LoadGgufModel(const ModelOptions& options
   auto model = std::make_unique<Model>();
   absl::Status status = LoadText(*file, options, *config, model.get());
   if (!status.ok()) return status;
+  absl::StatusOr<WeightDecision> weights =
+      DecideModelWeights(*config, *file, WeightNaming::kGguf, options.weight_type);
+  if (!weights.ok()) return weights.status();
+  model->weights = *std::move(weights);
   VisionFiles vision;
   if (!options.vision_path.empty()) {
     absl::StatusOr<VisionFiles> files = OpenVision(options.vision_path, *config);
     if (!files.ok()) return files.status();
     vision = *std::move(files);
     status = LoadVisionParts(vision.config, options.vision_path, *vision.weights, *config,
-                             options.weight_type, model.get());
+                             model->weights.vision, model.get());
     if (!status.ok()) return status;
   }
   const LanguageSource source{.weights = file,
                               .naming = WeightNaming::kGguf,
                               .adapter = vision.has_adapter ? vision.weights.get() : nullptr};
   absl::StatusOr<std::unique_ptr<LanguageModel>> language =
-      LanguageModel::Load(*config, source, options.weight_type, progress);
+      LanguageModel::Load(*config, source, model->weights.language, progress);
   if (!language.ok()) return language.status();
   model->language = *std::move(language);
   return model;

@@ -31,6 +31,11 @@ absl::Status LoadVisionParts(const nlohmann::json& config, const std::string& fo
                              const TensorSource& weights, const LanguageConfig& language,
                              MatrixType type, Model* model);
 
+// Chooses the types of a model's matrices by the shape of the language model's largest ones.
+absl::StatusOr<WeightDecision> DecideModelWeights(const LanguageConfig& config,
+                                                  const TensorSource& source, WeightNaming naming,
+                                                  const WeightSettings& settings);
+
 // The vocabulary of a GGUF file as the tokenizer takes it.
 absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const GgufFile& file);
 

@@ -9,9 +9,9 @@
 #include "absl/status/statusor.h"
 #include "models/chat/chat_template.h"
 #include "models/image/preprocess.h"
-#include "models/kernels/matrix.h"
 #include "models/language/language_model.h"
 #include "models/tokenizer/tokenizer.h"
+#include "models/tuning/decide.h"
 #include "models/vision/vision_encoder.h"
 
 namespace concertina {
@@ -20,7 +20,7 @@ struct ModelOptions {
   std::string path;         // a .gguf file or a Hugging Face folder
   std::string vision_path;  // only with a GGUF: folder with config.json, adapter.safetensors and
                             // preprocessor_config.json; empty: text only
-  MatrixType weight_type = MatrixType::kF32;
+  WeightSettings weight_type = MatrixType::kF32;
   std::string chat_family;  // empty: recognised from the model's chat template
 };
 
@@ -36,8 +36,9 @@ struct Model {
   TokenId image_token = -1;               // stands for one row of an image; -1 without vision
   int32_t image_tokens = 0;               // rows per image
   std::vector<TokenId> end_tokens;        // any of them ends an answer; distinct
-  int64_t weight_bytes = 0;
-  bool adapter = false;  // a low-rank adapter acts in conversations with a picture
+  WeightDecision weights;
+  int64_t weight_bytes = 0;  // of all copies
+  bool adapter = false;      // a low-rank adapter acts in conversations with a picture
 };
 
 // Loads a model. `progress` gets shares in [0, 1], possibly from several threads, one call at a

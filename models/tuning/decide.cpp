@@ -1,6 +1,5 @@
 #include "models/tuning/decide.h"
 
-#include <span>
 #include <thread>
 #include <utility>
 
@@ -31,11 +30,17 @@ std::vector<MatrixType> TypesToMeasure(const WeightSettings& settings) {
   return types;
 }
 
-MatrixPlan LanguagePlan(const WeightSettings& settings, std::span<const TypeRates> rates,
+MatrixPlan LanguagePlan(const WeightSettings& settings, std::vector<TypeRates>& rates,
                         TypeMeasurement& measurement) {
-  const ChosenTypes chosen = LanguageIsOpen(settings)
-                                 ? ChooseTypes(rates, {settings.few, settings.many})
-                                 : ChosenTypes{*settings.few, *settings.many};
+  const auto choose = [&] {
+    return LanguageIsOpen(settings) ? ChooseTypes(rates, {settings.few, settings.many})
+                                    : ChosenTypes{*settings.few, *settings.many};
+  };
+  ChosenTypes chosen = choose();
+  if (chosen.few == chosen.many) return chosen.few;
+  // So much memory is not given for a type that only met a moment of noise.
+  rates = measurement.Rates();
+  chosen = choose();
   if (chosen.few == chosen.many) return chosen.few;
   return {chosen.few, chosen.many, measurement.Threshold(chosen.few, chosen.many)};
 }

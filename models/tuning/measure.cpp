@@ -17,12 +17,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // Enough weights for the rates of the whole matrix: more of them only take longer.
-constexpr int64_t kSampleWeights = int64_t{2} << 20;
-// Rounds over all types and row counts. Taking turns lets each meet a quiet moment of a machine
-// that others use too.
+constexpr int64_t kSampleWeights = int64_t{1} << 20;
+constexpr int64_t kSampleRowsPerThread = 64;
+// Many short rounds over all types and row counts: each meets a quiet moment of a machine that
+// others use too.
 constexpr int kRoundsMin = 2;
-constexpr int kRoundsMax = 7;
-constexpr std::chrono::milliseconds kRoundsTime{150};
+constexpr int kRoundsMax = 20;
+constexpr std::chrono::milliseconds kRoundsTime{120};
 constexpr std::array<int64_t, 8> kThresholdRows{2, 4, 8, 16, 32, 64, 128, 256};
 constexpr int kThresholdRuns = 3;
 constexpr int64_t kCacheBytesMax = int64_t{64} << 20;
@@ -96,14 +97,19 @@ TypeMeasurement::TypeMeasurement(int64_t n, int64_t k, int64_t flush_bytes)
 
 absl::StatusOr<TypeMeasurement> TypeMeasurement::Make(const SampleMatrix& sample,
                                                       std::span<const MatrixType> types) {
-  const int64_t n = std::clamp<int64_t>(kSampleWeights / sample.k, 1, sample.n);
+  const int64_t rows = std::max(kSampleWeights / sample.k, kSampleRowsPerThread * Threads());
+  const int64_t n = std::min(rows, sample.n);
   try {
     TypeMeasurement measurement(n, sample.k, FlushBytes(sample.model_parameters));
     for (const MatrixType type : types) {
       if (!Allowed(sample, type)) continue;
       auto matrix = PackSample(sample, type, n);
       if (!matrix.ok()) return matrix.status();
-      measurement.candidates_.push_back({type, *std::move(matrix)});
+      measurement.candidates_.push_back(
+          {.type = type, .matrix = *std::move(matrix), .seconds = {}});
+      measurement.candidates_.back().seconds.fill(kNever);
+      // The kernels' scratch memory is allocated with the first product.
+      measurement.Seconds(*measurement.candidates_.back().matrix, kMeasuredRows.back());
     }
     return measurement;
   } catch (const std::bad_alloc&) {
@@ -125,10 +131,7 @@ void TypeMeasurement::ReadOtherMemory() {
   for (const float sum : sums) sink_ += sum;
 }
 
-// A single row finds the weights as it does in use: not in the caches, because the rest of the
-// model has passed through them since.
 double TypeMeasurement::Seconds(const PackedMatrix& matrix, int64_t rows) {
-  if (rows == 1) ReadOtherMemory();
   const Clock::time_point start = Clock::now();
   matrix.Multiply(input_.floats(), rows, matrix.k(), output_.floats(), matrix.n(),
                   /*accumulate=*/false, nullptr);
@@ -142,30 +145,34 @@ const PackedMatrix& TypeMeasurement::Copy(MatrixType type) const {
   return *found->matrix;
 }
 
-std::vector<TypeRates> TypeMeasurement::Rates() {
-  std::vector<TypeRates> rates(candidates_.size());
-  for (TypeRates& rate : rates) rate.seconds.fill(kNever);
-  // The first round, not counted, allocates the kernels' scratch memory.
-  const Clock::time_point start = Clock::now();
-  for (int round = -1; round < kRoundsMax; ++round) {
-    if (round >= kRoundsMin && Clock::now() - start > kRoundsTime) break;
-    for (size_t c = 0; c < candidates_.size(); ++c) {
-      for (size_t i = 0; i < kMeasuredRows.size(); ++i) {
-        const double seconds = Seconds(*candidates_[c].matrix, kMeasuredRows[i]);
-        if (round >= 0) rates[c].seconds[i] = std::min(rates[c].seconds[i], seconds);
-      }
+// A single row finds the weights as it does in use: not in the caches, because the rest of the
+// model has passed through them since.
+void TypeMeasurement::RunRound() {
+  for (size_t i = 0; i < kMeasuredRows.size(); ++i) {
+    if (kMeasuredRows[i] == 1) ReadOtherMemory();
+    for (Candidate& candidate : candidates_) {
+      double& best = candidate.seconds[i];
+      best = std::min(best, Seconds(*candidate.matrix, kMeasuredRows[i]));
     }
   }
-  for (size_t c = 0; c < candidates_.size(); ++c) {
-    const PackedMatrix& matrix = *candidates_[c].matrix;
-    const auto weights = static_cast<double>(matrix.n() * matrix.k());
-    const auto bytes = static_cast<double>(matrix.bytes());
-    TypeRates& rate = rates[c];
-    rate.type = candidates_[c].type;
-    rate.bytes_per_parameter = bytes / weights;
-    rate.read_bytes_per_second = bytes / rate.seconds.front();
-    rate.operations_per_second =
-        2.0 * weights * static_cast<double>(kMeasuredRows.back()) / rate.seconds.back();
+}
+
+std::vector<TypeRates> TypeMeasurement::Rates() {
+  const Clock::time_point start = Clock::now();
+  for (int round = 0; round < kRoundsMax; ++round) {
+    if (round >= kRoundsMin && Clock::now() - start > kRoundsTime) break;
+    RunRound();
+  }
+  std::vector<TypeRates> rates;
+  for (const Candidate& candidate : candidates_) {
+    const auto weights = static_cast<double>(candidate.matrix->n() * candidate.matrix->k());
+    const auto bytes = static_cast<double>(candidate.matrix->bytes());
+    const double many = static_cast<double>(kMeasuredRows.back());
+    rates.push_back({.type = candidate.type,
+                     .bytes_per_parameter = bytes / weights,
+                     .seconds = candidate.seconds,
+                     .read_bytes_per_second = bytes / candidate.seconds.front(),
+                     .operations_per_second = 2 * weights * many / candidate.seconds.back()});
   }
   return rates;
 }

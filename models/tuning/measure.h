@@ -45,7 +45,8 @@ class TypeMeasurement {
   static absl::StatusOr<TypeMeasurement> Make(const SampleMatrix& sample,
                                               std::span<const MatrixType> types);
 
-  // In the order of `types`, without those that are not allowed.
+  // Measures for about 0.12 s. In the order of `types`, without those that are not allowed; each
+  // call can only find better times.
   std::vector<TypeRates> Rates();
 
   // The least number of rows from which on `many` is the faster of two measured types.
@@ -55,11 +56,13 @@ class TypeMeasurement {
   TypeMeasurement(int64_t n, int64_t k, int64_t flush_bytes);
   double Seconds(const PackedMatrix& matrix, int64_t rows);
   void ReadOtherMemory();
+  void RunRound();
   const PackedMatrix& Copy(MatrixType type) const;
 
   struct Candidate {
     MatrixType type;
     std::unique_ptr<PackedMatrix> matrix;
+    std::array<double, kMeasuredRows.size()> seconds;
   };
   std::vector<Candidate> candidates_;
   AlignedBuffer input_, output_, other_memory_;

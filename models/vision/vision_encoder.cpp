@@ -15,6 +15,17 @@ int64_t VisionEncoder::weight_bytes() const {
   return bytes;
 }
 
+int64_t VisionEncoder::matrix_parameters() const {
+  int64_t sum = patch_embedding_->n() * patch_embedding_->k();
+  for (const VisionLinear* linear : {&projector1_, &projector2_}) sum += linear->parameters();
+  for (const VisionLayer& layer : layers_) {
+    for (const VisionLinear* linear : {&layer.qkv, &layer.out, &layer.fc1, &layer.fc2}) {
+      sum += linear->parameters();
+    }
+  }
+  return sum;
+}
+
 int64_t VisionEncoder::workspace_bytes() const {
   return workspace_.bytes() + attention_workspace_.bytes();
 }

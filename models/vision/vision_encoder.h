@@ -34,6 +34,7 @@ class VisionEncoder {
   int32_t image_side() const { return config_.image_side; }
   int64_t output_width() const { return output_; }
   int64_t weight_bytes() const;
+  int64_t matrix_parameters() const;  // elements of the matrices
   int64_t workspace_bytes() const;
 
   // Sees hidden state `index` (0: the encoder's input .. layers) of one image, [patches + 1,

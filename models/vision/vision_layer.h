@@ -24,6 +24,7 @@ struct VisionLinear {
 
   void Run(const float* x, int64_t rows, float* y, bool accumulate = false) const;
   int64_t bytes() const;
+  int64_t parameters() const { return matrix->n() * matrix->k(); }
 };
 
 // Weights of one encoder layer (HF CLIPEncoderLayer); Q, K and V stacked.

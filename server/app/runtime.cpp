@@ -4,8 +4,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "cache/policies/policy.h"
+#include "models/kernels/parallel.h"
+#include "models/tuning/weight_types.h"
 #include "server/app/config_checks.h"
 #include "server/app/units.h"
+#include "server/app/weight_text.h"
 #include "server/metrics/info_metrics.h"
 #include "server/metrics/process_metrics.h"
 
@@ -15,7 +18,6 @@ namespace {
 // For the last bytes of calls that are over, and for calls that only look.
 constexpr std::chrono::milliseconds kFlushTime{500};
 
-std::string TypeName(MatrixType type) { return std::string(MatrixTypeName(type)); }
 std::string TypeName(EntryType type) { return type == EntryType::kF32 ? "f32" : "bf16"; }
 
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ServerConfig& config, Log& log) {
@@ -24,13 +26,14 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ServerConfig& config, Lo
   options.path = config.model;
   options.vision_path = config.vision;
   options.weight_type = config.weights;
+  SetThreads(config.engine.threads);  // types are measured with as many as the engine will have
   options.chat_family = config.chat_family;
   auto model = LoadModel(options);
   if (!model.ok()) return model.status();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   log.Info(absl::StrCat("loaded ", (*model)->name, " in ", took.count(),
-                        " s: ", TypeName(config.weights), " weights, ",
-                        (*model)->weight_bytes >> 20, " MiB"));
+                        " s: ", (*model)->weight_bytes >> 20, " MiB of weights"));
+  for (const std::string& line : DescribeWeights(**model)) log.Info(line);
   return model;
 }
 
@@ -120,7 +123,7 @@ absl::Status Runtime::StartAdmin(const ServerConfig& config, Log& log) {
 absl::Status Runtime::StartMetrics(const ServerConfig& config) {
   InfoLabels info;
   info.version = CONCERTINA_VERSION;
-  info.weight_type = TypeName(model_->language->weight_type());
+  info.weight_type = PlanName(model_->language->plan());
   info.chat_family = std::string(model_->chat->family());
   info.default_policy = config.engine.default_policy;
   info.default_budget = FormatBudget(config.engine.default_budget);

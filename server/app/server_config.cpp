@@ -12,21 +12,14 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "models/tuning/choose.h"
+#include "models/tuning/weight_types.h"
 #include "server/app/config_checks.h"
 #include "server/app/config_file.h"
 #include "server/app/settings.h"
 
 namespace concertina {
 namespace {
-
-// REQUIRES: `name` is the name of a type.
-MatrixType TypeOf(std::string_view name) {
-  MatrixType type = MatrixType::kF32;
-  for (const MatrixType candidate : {MatrixType::kBf16, MatrixType::kInt8, MatrixType::kStored}) {
-    if (MatrixTypeName(candidate) == name) type = candidate;
-  }
-  return type;
-}
 
 constexpr char kPrefix[] = "CONCERTINA_";
 constexpr char kConfig[] = "config";
@@ -126,6 +119,19 @@ absl::Status Read(const CommandLine& line, ConfigDraft& draft) {
   return absl::OkStatus();
 }
 
+// A tower is not held in 8 bits unless asked to.
+WeightSettings ResolveWeights(const ConfigDraft& draft) {
+  WeightSettings settings = WeightSettings::Auto();
+  settings.few = MatrixTypeByName(draft.weights);
+  settings.many =
+      draft.weights_prefill == "same" ? settings.few : MatrixTypeByName(draft.weights_prefill);
+  settings.vision = MatrixTypeByName(draft.weights_vision);
+  const bool also_for_vision = settings.few.has_value() && AllowedForVision(*settings.few);
+  if (!settings.vision.has_value() && also_for_vision) settings.vision = settings.few;
+  settings.measure_all = true;
+  return settings;
+}
+
 // Replaces what is left to the machine by what it comes to, so that the draft can be printed.
 void Resolve(ConfigDraft& draft) {
   ServerConfig& config = draft.config;
@@ -134,9 +140,8 @@ void Resolve(ConfigDraft& draft) {
   if (draft.vision.empty()) draft.vision = bundled ? CONCERTINA_BUNDLED_VISION : "none";
   config.model = draft.model;
   config.vision = draft.vision == "none" ? "" : draft.vision;
-  if (draft.weights == "auto") draft.weights = HasFastBf16() ? "bf16" : "f32";
   if (draft.kv == "auto") draft.kv = draft.weights == "f32" ? "f32" : "bf16";
-  config.weights = TypeOf(draft.weights);
+  config.weights = ResolveWeights(draft);
   config.engine.default_entry_type = draft.kv == "bf16" ? EntryType::kBf16 : EntryType::kF32;
   if (config.engine.threads == 0) {
     config.engine.threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));
@@ -203,8 +208,6 @@ void Interpret(const CommandLine& line, ParsedArguments& parsed) {
 }
 
 }  // namespace
-
-bool HasFastBf16() { return __builtin_cpu_supports("avx512bf16") != 0; }
 
 ParsedArguments ParseArguments(int argc, const char* const* argv) {
   ParsedArguments parsed;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "models/kernels/matrix.h"
+#include "models/tuning/decide.h"
 #include "server/engine/engine.h"
 #include "server/rpc/limits.h"
 
@@ -21,7 +21,7 @@ struct ServerConfig {
   std::string vision;       // adapter folder of a GGUF model; empty: text only
   std::string model_name;   // what GetModel and the metrics call it; empty: the file's name
   std::string chat_family;  // needed when the model's chat template is not one we know
-  MatrixType weights = MatrixType::kF32;
+  WeightSettings weights;   // what is left open is decided when the model is loaded
 
   // host:port; port 0 takes a free one; empty switches off.
   std::string listen = "127.0.0.1:50051";
@@ -52,8 +52,5 @@ struct ParsedArguments {
 // Reads file (--config), environment and flags; of the same setting the last of these three counts,
 // but each must be valid. Never throws.
 ParsedArguments ParseArguments(int argc, const char* const* argv);
-
-// Whether this CPU multiplies bf16 in hardware (avx512_bf16).
-bool HasFastBf16();
 
 }  // namespace concertina

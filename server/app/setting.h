@@ -20,6 +20,8 @@ struct ConfigDraft {
   std::string model;   // empty: the bundled one
   std::string vision;  // empty: the bundled one with the bundled model, else none
   std::string weights = "auto";
+  std::string weights_prefill = "same";
+  std::string weights_vision = "auto";
   std::string kv = "auto";
   std::string log_format = "text";
 };

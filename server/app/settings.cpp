@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "cache/policies/policy.h"
 #include "server/app/units.h"
 
@@ -37,6 +39,19 @@ Field<T> Of(T ImageLimits::*member) {
   return [member](ConfigDraft& draft) -> T& { return draft.config.limits.images.*member; };
 }
 
+void AddWeights(std::vector<Setting>& all, const char* group) {
+  all.push_back(
+      ChoiceSetting({"weights", group, "Type of the weights; auto: the fastest, measured"},
+                    {"auto", "f32", "bf16", "int8", "stored"}, Of(&ConfigDraft::weights)));
+  all.push_back(ChoiceSetting(
+      {"weights-prefill", group, "Type of a second copy for prompts; same: as weights says"},
+      {"same", "f32", "bf16", "int8", "stored"}, Of(&ConfigDraft::weights_prefill)));
+  all.push_back(
+      ChoiceSetting({"weights-vision", group,
+                     "Type of the vision tower; auto: f32 or bf16, as weights or measured"},
+                    {"auto", "f32", "bf16", "int8"}, Of(&ConfigDraft::weights_vision)));
+}
+
 void AddModel(std::vector<Setting>& all) {
   const char* const group = "Model";
   all.push_back(
@@ -49,9 +64,7 @@ void AddModel(std::vector<Setting>& all) {
                   Of(&ServerConfig::model_name)));
   all.push_back(TextSetting({"chat-family", group, "Chat family, for templates that are not known"},
                             "NAME", Of(&ServerConfig::chat_family)));
-  all.push_back(ChoiceSetting(
-      {"weights", group, "Type of the weights; auto: bf16 where the CPU is fast at it"},
-      {"auto", "f32", "bf16", "int8", "stored"}, Of(&ConfigDraft::weights)));
+  AddWeights(all, group);
   all.push_back(NumberSetting({"threads", group, "Compute threads; 0: all cores"}, 0, 1024,
                               Of(&EngineOptions::threads)));
 }
@@ -87,6 +100,26 @@ void AddCache(std::vector<Setting>& all) {
   all.push_back(BudgetSetting(group));
 }
 
+Setting PrefillShareSetting(std::string group) {
+  constexpr double kLeast = 0.05, kMost = 20;
+  Setting setting;
+  setting.name = "prefill-share";
+  setting.group = std::move(group);
+  setting.type = "0.05..20";
+  setting.help = "While answers run, time for prompts between two decode steps, in decode steps";
+  setting.number = true;
+  setting.set = [](const std::string& value, ConfigDraft& draft) -> absl::Status {
+    double share = 0;
+    if (!absl::SimpleAtod(value, &share) || !(share >= kLeast && share <= kMost)) {
+      return absl::InvalidArgumentError("\"" + value + "\" is not a number from 0.05 to 20");
+    }
+    draft.config.engine.prefill_share = share;
+    return absl::OkStatus();
+  };
+  setting.get = [](ConfigDraft& draft) { return absl::StrCat(draft.config.engine.prefill_share); };
+  return setting;
+}
+
 void AddTurns(std::vector<Setting>& all) {
   const char* const group = "Turns";
   all.push_back(NumberSetting({"max-batch", group, "Turns in prefill or decoding together"}, 1,
@@ -102,12 +135,13 @@ void AddTurns(std::vector<Setting>& all) {
                     1 << 20, Of(&EngineOptions::max_tokens_default)));
   all.push_back(NumberSetting({"max-tokens-limit", group, "The most tokens a request may ask for"},
                               1, 1 << 20, Of(&EngineOptions::max_tokens_limit)));
+  all.push_back(PrefillShareSetting(group));
   all.push_back(DurationSetting(
-      {"prefill-step", group, "Prompts are computed this long between two tokens of the others"},
+      {"prefill-step", group, "The longest that prompts are computed between two decode steps"},
       milliseconds(0), seconds(10), true, Of(&EngineOptions::prefill_step)));
   all.push_back(
-      NumberSetting({"prefill-slice", group, "Prompt rows of one layer computed together"}, 1, 8192,
-                    Of(&EngineOptions::prefill_slice_rows)));
+      NumberSetting({"prefill-slice", group, "The most prompt rows of one layer computed together"},
+                    16, 8192, Of(&EngineOptions::prefill_slice_rows)));
 }
 
 void AddSessions(std::vector<Setting>& all) {

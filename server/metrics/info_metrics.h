@@ -10,7 +10,7 @@ namespace concertina {
 // Facts about the process that never change, as gauges with value 1.
 struct InfoLabels {
   std::string version;
-  std::string weight_type;         // "f32", "bf16"
+  std::string weight_type;         // "f32", "stored+bf16" for two copies
   std::string chat_family;         // "chatml-smollm"
   std::string default_policy;      // "concertina"
   std::string default_budget;      // "0.2", "256t", "64MiB"

@@ -4,6 +4,9 @@
 #include <string>
 
 #include "concertina/v1/inference_service.pb.h"
+#include "models/bundle/weight_copies.h"
+#include "models/kernels/isa.h"
+#include "models/tuning/weight_types.h"
 #include "server/rpc/calls/methods.h"
 #include "server/rpc/render/cache.h"
 
@@ -13,10 +16,34 @@ namespace {
 // A request with a text of the whole limit must fit, its tags and flags included.
 constexpr int64_t kTokenizeOverheadBytes = 16;
 
+v1::WeightRole Render(WeightCopy::Role role) {
+  switch (role) {
+    case WeightCopy::Role::kAll:
+      return v1::WEIGHT_ROLE_ALL;
+    case WeightCopy::Role::kDecode:
+      return v1::WEIGHT_ROLE_DECODE;
+    case WeightCopy::Role::kPrefill:
+      return v1::WEIGHT_ROLE_PREFILL;
+    case WeightCopy::Role::kVision:
+      break;
+  }
+  return v1::WEIGHT_ROLE_VISION;
+}
+
+void Render(const WeightCopy& copy, v1::WeightCopy* to) {
+  to->set_role(Render(copy.role));
+  to->set_type(std::string(MatrixTypeName(copy.type)));
+  to->set_bytes(copy.bytes);
+  to->set_parameters(copy.parameters);
+  to->set_bytes_per_parameter(copy.bytes_per_parameter());
+  to->set_rows_from(copy.rows_from);
+  to->set_read_bytes_per_second(copy.read_bytes_per_second);
+  to->set_operations_per_second(copy.operations_per_second);
+}
+
 void RenderModel(const RpcEnvironment& env, v1::GetModelResponse* response) {
   const Model& model = env.engine.model();
   const LanguageConfig& config = model.language->config();
-  const MatrixType type = model.language->weight_type();
   response->set_name(env.model_name);
   response->set_chat_family(std::string(model.chat->family()));
   response->set_layers(config.layers);
@@ -27,9 +54,12 @@ void RenderModel(const RpcEnvironment& env, v1::GetModelResponse* response) {
   response->set_vocab_size(config.vocab);
   response->set_max_positions(config.max_positions);
   response->set_image_tokens(model.vision == nullptr ? 0 : model.image_tokens);
-  response->set_weight_type(std::string(MatrixTypeName(type)));
+  response->set_weight_type(PlanName(model.language->plan()));
   response->set_weight_bytes(model.weight_bytes);
-  response->set_deterministic(IsDeterministic(type));
+  response->set_deterministic(IsDeterministic(model));
+  response->set_parameters(ParametersOf(model));
+  response->set_kernels(isa::Active().name);
+  for (const WeightCopy& copy : ListCopies(model)) Render(copy, response->add_weight_copies());
 }
 
 void RenderDefaults(const EngineOptions& options, v1::GetModelResponse* response) {

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Measures what each type of weights and of cache entries costs in perplexity; see README.md."""
+
+import argparse
+import contextlib
+import importlib
+import json
+import math
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+LICENCES = pathlib.Path("/usr/share/common-licenses")
+# Prose that every Debian has: licences, and the language reference of Python.
+SOURCES = ("GPL-3", "LGPL-2.1", "GFDL-1.3", "python")
+WINDOW = 1024  # tokens; the first half is the prompt, the second is scored
+TOKENIZE_BYTES = 60_000
+BASE = ("f32", "f32")
+
+
+def source_text(name):
+    if name != "python":
+        return (LICENCES / name).read_text()
+    topics = importlib.import_module("pydoc_data.topics").topics
+    return "\n".join(topics[key] for key in sorted(topics))
+
+
+class Server:
+    """A server with the bundled model, for as long as the `with` block lasts."""
+
+    def __init__(self, build, weights, entries):
+        self.build, self.flags = build, ["--weights", weights, "--kv", entries]
+        self.folder = tempfile.TemporaryDirectory(prefix="concertina-")
+        self.process = None
+        self.target = ""
+
+    def __enter__(self):
+        port = pathlib.Path(self.folder.name, "port")
+        addresses = ["--listen", "127.0.0.1:0", "--admin-listen", "none", "--metrics-listen", "none"]
+        command = [self.build / "server/app/concertina-server", *self.flags, *addresses]
+        command += ["--port-file", str(port), "--grace-period", "0", "--log-level", "error"]
+        self.process = subprocess.Popen(command)
+        while not port.exists():
+            if self.process.poll() is not None:
+                raise SystemExit(f"the server ended with {self.process.returncode}")
+            time.sleep(0.05)
+        self.target = "127.0.0.1:" + port.read_text().strip()
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+        self.folder.cleanup()
+
+    def call(self, subcommand, *arguments):
+        command = [self.build / "client/concertina", subcommand, "--target", self.target, "--json"]
+        done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, check=True, text=True)
+        return json.loads(done.stdout)
+
+    def windows(self, name, count):
+        """`count` pieces of a text, spread over it."""
+        text = source_text(name)[:TOKENIZE_BYTES]
+        ids = self.call("tokenize", "--", text)["ids"]
+        step = (len(ids) - WINDOW) // max(1, count - 1)
+        for start in range(0, count * step, step):
+            piece = ids[start:start + WINDOW]
+            yield {"task": name, "i": start, "prompt": piece[:WINDOW // 2], "ans": piece[WINDOW // 2:]}
+
+    def nlls(self, prompts):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(prompts, file)
+            file.flush()
+            flags = ["--policy", "full", "--budget", "1", "--measure-full"]
+            report = self.call("score", "--prompts", file.name, *flags)
+        return [prompt["nll"] for prompt in report["prompts"]]
+
+
+def measure(build, pairs, windows):
+    """NLL of every window, by types."""
+    with Server(build, *BASE) as server:
+        prompts = [window for name in SOURCES for window in server.windows(name, windows)]
+        results = {BASE: server.nlls(prompts)}
+    for pair in pairs:
+        if pair not in results:
+            with Server(build, *pair) as server:
+                results[pair] = server.nlls(prompts)
+    return prompts, results
+
+
+def row(results, pair):
+    base, own = results[BASE], results[pair]
+    excess = [a - b for a, b in zip(own, base)]
+    mean = sum(excess) / len(excess)
+    deviation = math.sqrt(sum((x - mean) ** 2 for x in excess) / max(1, len(excess) - 1))
+    return {
+        "weights": pair[0],
+        "entries": pair[1],
+        "ppl": math.exp(sum(own) / len(own)),
+        "cost": math.exp(mean) - 1,
+        "cost_error": deviation / math.sqrt(len(excess)),
+        "worst_window": math.exp(max(excess)) - 1,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
+    parser.add_argument("--weights", nargs="+", default=["f32", "bf16", "int8", "stored"])
+    parser.add_argument("--entries", nargs="+", default=["f32", "bf16"])
+    parser.add_argument("--windows", type=int, default=6, help="of each of the texts")
+    options = parser.parse_args()
+    pairs = [(weights, entries) for weights in options.weights for entries in options.entries]
+    prompts, results = measure(options.build, pairs, options.windows)
+    scored = len(prompts) * (WINDOW // 2 - 1)
+    print(json.dumps({"tokens": len(prompts) * WINDOW, "scored": scored}))
+    for pair in pairs:
+        print(json.dumps(row(results, pair)))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main()
