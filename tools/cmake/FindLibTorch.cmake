@@ -10,7 +10,8 @@ endif()
 find_package(Torch 2.6 REQUIRED)
 
 # Torch's targets would put its include folder (and the protobuf and fmt in it) first.
-foreach(target torch torch_cpu torch_cpu_library torch_library c10 caffe2::mkl)
+foreach(target torch torch_cpu torch_cpu_library torch_library c10 torch_cuda torch_cuda_library c10_cuda
+        caffe2::mkl)
   if(TARGET ${target})
     set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES ""
       INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "")
