@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402: after the choice of what draws
 
+TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 MET, MISSED, PLAIN, GOAL = "#2a7f62", "#c1554d", "#7a8a99", "#222222"
 plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
                      "svg.hashsalt": "concertina", "svg.fonttype": "none"})
@@ -39,8 +40,11 @@ def ratios(rows, folder):
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.set_xlim(low, high * 2.2)
+    ticks = [tick for tick in TICKS if low <= tick <= high * 2.2]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.axvline(1, color="#bbbbbb", linewidth=0.8, zorder=0)
-    axes.invert_yaxis()
     axes.set_xlabel("ours over the peer; the black mark is the goal; green: met, red: not met")
     return save(figure, folder, "ratios")
 
@@ -101,7 +105,7 @@ def roofline(series, info, folder):
     axes.set_xticks(range(len(sizes)), [f"{size:,} tokens" for size in sizes])
     axes.set(ylabel="tokens/s", title="Prefill, and what the matrix peaks would allow")
     axes.set_ylim(top=axes.get_ylim()[1] * 1.12)
-    axes.legend(frameon=False, loc="upper left", fontsize=8)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncol=3)
     return save(figure, folder, "prefill")
 
 
