@@ -77,7 +77,7 @@ struct DecodeTask {
 
 // Rows of a vector, keys of a block and vectors of a task of prefill attention in bf16.
 constexpr int64_t kPrefillRows = 16;
-constexpr int64_t kPrefillKeyBlock = 96;
+constexpr int64_t kPrefillKeyBlock = 192;
 constexpr int64_t kPrefillVecsMax = 4;
 
 // Some vectors of up to 16 rows of a query head each, against the keys of one key head; see
@@ -97,12 +97,12 @@ struct PrefillTask {
   const float* bias;  // null, or one per key
   int64_t head_dim;
   float scale;
-  bool keep_p;        // sums are asked for: p and maxima of all blocks are kept
+  bool keep_p;        // sums are asked for: p and shifts of all blocks are kept
   float* q_packed;    // scratch [head_dim / 2][vecs][16 rows]
   float* scores;      // scratch [key of a block][vecs][16 rows]
   float* out_packed;  // scratch [head_dim][vecs][16 rows]
   uint16_t* p;        // scratch [pair of keys][vecs][16 rows][2], of a block or all
-  float* maxima;      // scratch [blocks][vecs][16 rows]
+  float* shifts;      // scratch [blocks][vecs][16 rows]: what was taken off the scores
 };
 
 // Logits of which one maximum is kept.

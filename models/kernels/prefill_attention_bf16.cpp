@@ -27,8 +27,8 @@ class Bf16Prefill {
     score_floats_ = isa::kPrefillKeyBlock * lanes;
     out_floats_ = a_.head_dim * lanes;
     p_floats_ = (keep ? padded_keys_ : isa::kPrefillKeyBlock) * lanes / 2;
-    maxima_floats_ = keep ? padded_keys_ / isa::kPrefillKeyBlock * lanes : 0;
-    scratch_floats_ = q_floats_ + score_floats_ + out_floats_ + p_floats_ + maxima_floats_;
+    shifts_floats_ = keep ? padded_keys_ / isa::kPrefillKeyBlock * lanes : 0;
+    scratch_floats_ = q_floats_ + score_floats_ + out_floats_ + p_floats_ + shifts_floats_;
     scratch_ = workspace.Floats(kTileSlot, scratch_floats_ * Threads());
     if (keep) {
       sums_ = workspace.Floats(kSumSlot, kPrefillTilesPerRound * a_.kv_heads * padded_keys_);
@@ -93,7 +93,7 @@ class Bf16Prefill {
     task.scores = task.q_packed + q_floats_;
     task.out_packed = task.scores + score_floats_;
     task.p = reinterpret_cast<uint16_t*>(task.out_packed + out_floats_);
-    task.maxima = task.out_packed + out_floats_ + p_floats_;
+    task.shifts = task.out_packed + out_floats_ + p_floats_;
     return task;
   }
 
@@ -121,7 +121,7 @@ class Bf16Prefill {
   int64_t score_floats_ = 0;
   int64_t out_floats_ = 0;
   int64_t p_floats_ = 0;
-  int64_t maxima_floats_ = 0;
+  int64_t shifts_floats_ = 0;
   int64_t scratch_floats_ = 0;
   float* scratch_ = nullptr;
   float* sums_ = nullptr;

@@ -21,6 +21,9 @@ struct Case {
   bool bf16() const { return precision == AttentionPrecision::kBf16; }
 };
 
+// A power of two in units of ln 2: scaled queries are as exact in bf16.
+constexpr float kScale = 0.25f / 1.44269504f;
+
 constexpr AttentionPrecision kPrecisions[] = {AttentionPrecision::kF32, AttentionPrecision::kBf16};
 
 struct Inputs {
@@ -60,7 +63,7 @@ void RunRows(const Case& c, const Inputs& in, int64_t begin, int64_t end, Output
   args.heads = c.heads;
   args.kv_heads = c.kv_heads;
   args.head_dim = c.head_dim;
-  args.scale = 0.3f;
+  args.scale = kScale;
   args.causal = c.causal;
   args.q_stride = c.heads * c.head_dim;
   args.q = in.q.data() + begin * args.q_stride;
@@ -130,8 +133,10 @@ void CheckAgainstReference(const Case& c, const Inputs& in, const Outputs& got) 
       for (int64_t n = 0; n < visible; ++n) {
         double dot = 0;
         for (int64_t i = 0; i < d; ++i) dot += static_cast<double>(q[i]) * k[n * d + i];
-        if (c.bias) dot += in.bias[static_cast<size_t>(h / group * c.keys() + n)] / 0.3;
-        total += p[static_cast<size_t>(n)] = std::exp(0.3 * dot);
+        if (c.bias)
+          dot +=
+              in.bias[static_cast<size_t>(h / group * c.keys() + n)] / static_cast<double>(kScale);
+        total += p[static_cast<size_t>(n)] = std::exp(static_cast<double>(kScale) * dot);
       }
       std::vector<double> out(static_cast<size_t>(d));
       std::vector<double> size(static_cast<size_t>(d));
@@ -169,7 +174,8 @@ TEST_P(PrefillAttentionTest, MatchesReference) {
                                             {1, 100},
                                             {15, 17},
                                             {16, 0},
-                                            {17, 95},
+                                            {17, 175},
+                                            {2, 191},
                                             {33, 64},
                                             {65, 5}}) {
         Case c = {2 * group, 2, head_dim, rows, first_key};
@@ -281,7 +287,7 @@ TEST_P(PrefillAttentionTest, SumsAreOptionalAndStridesHonoured) {
   args.heads = 4;
   args.kv_heads = 2;
   args.head_dim = 64;
-  args.scale = 0.3f;
+  args.scale = kScale;
   args.q = in.q.data();
   args.q_stride = 256;
   args.k = k.data();
