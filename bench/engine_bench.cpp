@@ -44,6 +44,7 @@ nlohmann::json Describe(const Model& model, const Flags& flags, int64_t base_rss
           {"threads", flags.threads},
           {"kernels", isa::Active().name},
           {"layers", config.layers},
+          {"vocab", config.vocab},
           {"matrix_parameters", model.language->matrix_parameters()},
           {"head_parameters", int64_t{config.vocab} * config.hidden},
           {"decode_matrix_bytes", copies.few},

@@ -71,7 +71,13 @@ TEST_F(Scenarios, FoldedSessionsHoldLess) {
   ASSERT_EQ(folded.size(), 1);
   EXPECT_EQ(full[0]["tokens_seen"], folded[0]["tokens_seen"]);
   EXPECT_LT(folded[0]["payload_bytes"].get<int64_t>(), full[0]["payload_bytes"].get<int64_t>() / 3);
-  EXPECT_GT(full[0]["ms_per_step"].get<double>(), 0);
+}
+
+TEST_F(Scenarios, OneSessionIsAlwaysTogether) {
+  const auto runs = Run("decode:depth=30,tokens=8,repeat=2");
+  ASSERT_EQ(runs.size(), 2);
+  EXPECT_GT(runs[1]["tokens_per_s"].get<double>(), 0);
+  EXPECT_NEAR(runs[1]["ms_per_step"].get<double>() * runs[1]["tokens_per_s"].get<double>(), 1e3, 1);
 }
 
 TEST_F(Scenarios, ProtocolAndCapacity) {

@@ -40,7 +40,7 @@ install_python_peers() {
 }
 
 convert_model() {
-  HF_HUB_OFFLINE=1 "$PEERS_VENV/bin/python" "$ROOT/bench/peers/convert_model.py" "$MODEL" \
+  HF_HUB_OFFLINE=1 TQDM_DISABLE=1 "$PEERS_VENV/bin/python" "$ROOT/bench/peers/convert_model.py" "$MODEL" \
     "$PEERS/model-hf"
 }
 
