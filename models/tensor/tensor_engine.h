@@ -16,6 +16,8 @@
 
 namespace concertina {
 
+class TensorDecoder;
+
 enum class TensorType { kF32, kF16, kBf16 };
 
 struct TensorEngineOptions {
@@ -40,9 +42,9 @@ struct TensorEngineOptions {
 // Every open row gets one token per decode step; rows that are not open are computed too and write
 // to a page of their own, so that a step has the same shape whichever rows are open.
 //
-// One thread at a time. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (order of calls),
-// RESOURCE_EXHAUSTED (no pages left; the row is closed), INTERNAL with LibTorch's message. A device
-// that is out of memory is INTERNAL too.
+// One thread at a time. Errors: INVALID_ARGUMENT; FAILED_PRECONDITION at the context's end;
+// RESOURCE_EXHAUSTED when pages lack: Prefill then closes its row, Decode changes nothing; INTERNAL
+// with LibTorch's message, out of memory included.
 class TensorEngine {
  public:
   // With weights of a file.
@@ -96,10 +98,9 @@ class TensorEngine {
   absl::StatusOr<HeadEntries> Contents(int32_t row, int32_t layer, int32_t head) const;
 
  private:
-  class State;
-  explicit TensorEngine(std::unique_ptr<State> state);
+  explicit TensorEngine(std::unique_ptr<TensorDecoder> decoder);
 
-  std::unique_ptr<State> state_;
+  std::unique_ptr<TensorDecoder> decoder_;
 };
 
 }  // namespace concertina

@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "models/kernels/parallel.h"
 #include "tests/models/tensor/cpu_session.h"
 #include "tests/support/golden_file.h"
 #include "tests/support/tiny_llama.h"
@@ -24,9 +27,16 @@ using concertina::testing::TinyLlamaConfig;
 
 constexpr double kTolerance = 1e-4;
 
+// Where the engine runs; what it is compared with is the CPU's.
+std::string Device() {
+  const char* name = std::getenv("CONCERTINA_TEST_DEVICE");
+  return name != nullptr ? name : "cpu";
+}
+
 LanguageConfig Config() {
   LanguageConfig config = TinyLlamaConfig();
   config.layers = 4;
+  if (Device() != "cpu") config.head_dim = 64;  // what models/cuda has kernels for
   config.max_positions = 400;
   return config;
 }
@@ -55,7 +65,9 @@ std::vector<int32_t> Ids(int32_t count, int32_t from) {
   return ids;
 }
 
-std::unique_ptr<TensorEngine> Engine(const TensorEngineOptions& options) {
+std::unique_ptr<TensorEngine> Engine(TensorEngineOptions options) {
+  SetThreads(1);  // the operations are too small for more
+  options.device = Device();
   auto engine = TensorEngine::Load(Config(), Model().weights, WeightNaming::kHuggingFace, options);
   EXPECT_TRUE(engine.ok()) << engine.status();
   return engine.ok() ? *std::move(engine) : nullptr;
@@ -73,6 +85,7 @@ struct Setting {
   PolicyOptions options;
   Budget budget;
 };
+void PrintTo(const Setting& setting, std::ostream* out) { *out << setting.name; }
 
 std::vector<Setting> Settings() {
   return {{"Full", "full", {}, Budget::Ratio(1.0)},
