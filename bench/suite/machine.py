@@ -1,7 +1,10 @@
 """The machine: its CPU, and what it can do at most."""
 
+import os
 import platform
 import re
+import resource
+import time
 
 import process
 
@@ -26,6 +29,43 @@ def describe():
     return {"cpu": field("model name"), "family": field("cpu family"), "model": field("model"),
             "cores": text.count("processor\t:"), "flags": [f for f in FLAGS if f in flags],
             "memory_gib": round(memory_kib / 2**20, 1), "system": platform.platform()}
+
+
+class OthersWatch:
+    """How much of the CPU others took: programs that are not ours, and, on a virtual machine, other
+    machines (steal). Measurements beside them are worth little."""
+
+    def __init__(self):
+        self.began = time.monotonic(), self._busy(), self._own()
+
+    @staticmethod
+    def _busy():
+        """Seconds of CPU used so far by everybody, idle and waiting left out; of these, stolen."""
+        try:
+            with open("/proc/stat") as file:
+                fields = [int(field) for field in file.readline().split()[1:9]]
+        except OSError:
+            return None
+        user, nice, system, _, _, irq, softirq, steal = fields
+        ticks = os.sysconf("SC_CLK_TCK")
+        return (user + nice + system + irq + softirq) / ticks, steal / ticks
+
+    @staticmethod
+    def _own():
+        used = [resource.getrusage(who)
+                for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+    def shares(self):
+        """Of the time of all cores since the beginning."""
+        busy = self._busy()
+        if busy is None:
+            return {}
+        began, busy_before, own_before = self.began
+        total = (time.monotonic() - began) * os.cpu_count()
+        others = busy[0] - busy_before[0] - (self._own() - own_before)
+        return {"other_programs": max(0.0, others / total),
+                "other_machines": (busy[1] - busy_before[1]) / total}
 
 
 def measure(context):

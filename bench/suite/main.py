@@ -44,7 +44,7 @@ def site_packages(peers):
 def measure(context, chosen):
     """Runs the parts; returns what results.json holds."""
     started, clock = time.strftime("%Y-%m-%d %H:%M"), time.monotonic()
-    samples, failures = sample_series.Samples(), []
+    samples, failures, others = sample_series.Samples(), [], machine.OthersWatch()
     context.info["llama_cpp"] = llama.version(context)
     context.info["python"] = python_versions(site_packages(context.peers))
     for part in parts.PARTS:
@@ -53,10 +53,11 @@ def measure(context, chosen):
             parts.run(context, part, samples, failures)
             seconds = context.info.setdefault("seconds", {})
             seconds[part.name] = round(time.monotonic() - part_clock, 1)
+    context.info["cpu_of_others"] = others.shares()
     return {"started": started, "seconds": time.monotonic() - clock, "quick": context.quick,
             "rounds": 1 if context.quick else context.rounds, "parts": chosen,
             "machine": machine.describe(), "info": context.info, "series": samples.to_json(),
-            "rows": rows.evaluate_all(samples, failures, chosen),
+            "rows": rows.evaluate_all(samples, failures, chosen, context.quick),
             "failures": [{"part": part, "message": message} for part, message in failures]}
 
 

@@ -11,7 +11,8 @@ def _run(context, arguments, timeout_s=300):
     script = os.path.join(os.path.dirname(__file__), "..", "peers", "transformers_bench.py")
     command = [os.path.join(context.peers, "venv", "bin", "python"), os.path.abspath(script),
                os.path.join(context.peers, "model-hf"), "--threads", context.threads, *arguments]
-    output = process.run(command, timeout_s, env={"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}, log=context.log)
+    quiet = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+    output = process.run(command, timeout_s, env=quiet, log=context.log)
     return {row["name"]: row["value"] for row in process.json_lines(output)}
 
 

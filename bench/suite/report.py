@@ -73,6 +73,14 @@ def peer_lines(info):
     return lines
 
 
+def others_lines(info):
+    others = info.get("cpu_of_others")
+    if not others:
+        return []
+    return [f"- meanwhile other programs used {others['other_programs']:.0%} of the CPU, other "
+            f"machines on the same host {others['other_machines']:.0%}"]
+
+
 def markdown(result):
     """`result`: what results.json holds."""
     rows, info = result["rows"], result["info"]
@@ -82,7 +90,7 @@ def markdown(result):
              + (", quick: sizes are smaller, goals do not apply as they are"
                 if result["quick"] else "") + ".", ""]
     lines += machine_lines(result["machine"], result["series"])
-    lines += ours_lines(info) + peer_lines(info)
+    lines += ours_lines(info) + peer_lines(info) + others_lines(info)
     lines += ["", f"Goals met: {sum(row['met'] for row in judged)} of {len(judged)}.", ""]
     lines += table(rows)
     if result["failures"]:

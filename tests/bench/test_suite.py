@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import tempfile
+import time
 import unittest
 from unittest import mock
 
@@ -148,6 +149,13 @@ class RowsTest(unittest.TestCase):
         self.assertIsNone(found["met"])
         self.assertIn("not measured: b", found["message"])
 
+    def test_a_quick_run_leaves_out_what_it_does_not_measure(self):
+        samples = series(ours__capacity_folded=[48], ours__capacity_full=[10])
+        chosen = ["capacity", "turns"]
+        self.assertEqual(len(rows.evaluate_all(samples, [], chosen)), 3)
+        self.assertEqual(len(rows.evaluate_all(samples, [], chosen, quick=True)), 1)
+        self.assertEqual(len(rows.evaluate_all(samples, [("turns", "no")], chosen, quick=True)), 3)
+
     def test_every_row_belongs_to_a_part_and_is_there_once(self):
         self.assertLessEqual({row.part for row in rows.ROWS}, set(parts.NAMES))
         names = [(row.work, row.peer) for row in rows.ROWS]
@@ -191,6 +199,17 @@ class SidesTest(WithPrograms):
         found = {"decode_900_dynamic": 14, "decode_900_static": 17}
         with mock.patch.object(python_peers, "_run", return_value=found):
             self.assertEqual(python_peers.decode(self.context), {"transformers.decode_900": 17})
+
+    def test_cpu_time_of_others_is_a_share(self):
+        watch = machine.OthersWatch()
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            pass  # our own time is not others'
+        shares = watch.shares()
+        self.assertEqual(set(shares), {"other_programs", "other_machines"})
+        for share in shares.values():
+            self.assertGreaterEqual(share, 0)
+            self.assertLessEqual(share, 1.1)
 
     def test_machine(self):
         self.assertEqual(machine.measure(self.context),
