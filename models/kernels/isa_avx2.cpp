@@ -80,6 +80,11 @@ inline float Sum(Vec a) {
   q = _mm_add_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
 }
+inline float MaxLane(Vec a) {
+  __m128 q = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
+}
 
 // The four sums, each in the same order wherever it stands among the four.
 inline __m128 SumFour(Vec a, Vec b, Vec c, Vec d) {

@@ -90,6 +90,10 @@ inline float Sum(Vec a) {
   const __m128 q = _mm_add_ps(a, _mm_movehl_ps(a, a));
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
+inline float MaxLane(Vec a) {
+  const __m128 q = _mm_max_ps(a, _mm_movehl_ps(a, a));
+  return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
 
 // The four sums, each in the same order wherever it stands among the four.
 inline __m128 SumFour(Vec a, Vec b, Vec c, Vec d) {
