@@ -34,11 +34,10 @@ struct Plan {
 bool Fits(const Plan& plan, const WantedTypes& wanted) {
   if (plan.few->type == MatrixType::kF32 && !plan.paired()) return true;
   if (wanted.few.has_value() && wanted.many.has_value()) return true;
-  const auto good = [](const TypeRates& rates, bool asked) {
-    return asked || PerplexityCost(rates.type) <= kPerplexityCostMax;
+  const auto good = [&](MatrixType type) {
+    return type == wanted.few || type == wanted.many || PerplexityCost(type) <= kPerplexityCostMax;
   };
-  return good(*plan.few, wanted.few.has_value()) && good(*plan.many, wanted.many.has_value()) &&
-         plan.bytes() <= kBytesPerParameterMax;
+  return good(plan.few->type) && good(plan.many->type) && plan.bytes() <= kBytesPerParameterMax;
 }
 
 std::vector<Plan> Plans(std::span<const TypeRates> rates, const WantedTypes& wanted) {

@@ -24,11 +24,13 @@ double PerplexityCost(MatrixType type) {
     case MatrixType::kF32:
       return 0;
     case MatrixType::kBf16:
+      return 0.0004;
     case MatrixType::kInt8:
+      return 0.0054;
     case MatrixType::kStored:
       break;
   }
-  return 0.004;
+  return 0.0021;
 }
 
 }  // namespace concertina

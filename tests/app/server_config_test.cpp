@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,8 +38,40 @@ TEST(ServerConfigTest, DefaultsServeTheBundledModel) {
   EXPECT_EQ(parsed.config.engine.default_policy, "concertina");
   EXPECT_EQ(parsed.config.engine.default_budget.ratio, 0.2);
   EXPECT_GE(parsed.config.engine.threads, 1);
-  EXPECT_EQ(parsed.config.weights == MatrixType::kBf16, HasFastBf16());
-  EXPECT_EQ(parsed.config.engine.default_entry_type == EntryType::kBf16, HasFastBf16());
+  EXPECT_EQ(parsed.config.weights.few, std::nullopt) << "measured when the model is loaded";
+  EXPECT_EQ(parsed.config.weights.many, std::nullopt);
+  EXPECT_EQ(parsed.config.weights.vision, std::nullopt);
+  EXPECT_EQ(parsed.config.engine.default_entry_type, EntryType::kBf16);
+}
+
+TEST(ServerConfigTest, OneTypeOfWeightsIsForAllButSmallOnesNotForTheTower) {
+  for (const MatrixType type :
+       {MatrixType::kF32, MatrixType::kBf16, MatrixType::kInt8, MatrixType::kStored}) {
+    const std::string name(MatrixTypeName(type));
+    const WeightSettings weights = Parse({"--weights", name.c_str()}).config.weights;
+    EXPECT_EQ(weights.few, type);
+    EXPECT_EQ(weights.many, type);
+    const bool for_tower = type == MatrixType::kF32 || type == MatrixType::kBf16;
+    EXPECT_EQ(weights.vision, for_tower ? std::optional(type) : std::nullopt);
+  }
+  const auto kv = [](const char* type) {
+    return Parse({"--weights", type}).config.engine.default_entry_type;
+  };
+  EXPECT_EQ(kv("f32"), EntryType::kF32);
+  EXPECT_EQ(kv("stored"), EntryType::kBf16);
+  EXPECT_EQ(Parse({"--kv", "int8"}).config.engine.default_entry_type, EntryType::kInt8);
+}
+
+TEST(ServerConfigTest, CopiesOfTheWeightsCanBeAskedFor) {
+  const WeightSettings both =
+      Parse({"--weights", "stored", "--weights-prefill", "bf16", "--weights-vision", "int8"})
+          .config.weights;
+  EXPECT_EQ(both.few, MatrixType::kStored);
+  EXPECT_EQ(both.many, MatrixType::kBf16);
+  EXPECT_EQ(both.vision, MatrixType::kInt8);
+  const WeightSettings half = Parse({"--weights-prefill", "bf16"}).config.weights;
+  EXPECT_EQ(half.few, std::nullopt);
+  EXPECT_EQ(half.many, MatrixType::kBf16);
 }
 
 TEST(ServerConfigTest, FlagsAreUnderstood) {
@@ -53,7 +86,8 @@ TEST(ServerConfigTest, FlagsAreUnderstood) {
   const ServerConfig& config = parsed.config;
   EXPECT_EQ(config.model, "/m");
   EXPECT_EQ(config.vision, "");  // the bundled adapter belongs to the bundled model
-  EXPECT_EQ(config.weights, MatrixType::kF32);
+  EXPECT_EQ(config.weights.few, MatrixType::kF32);
+  EXPECT_EQ(config.weights.many, MatrixType::kF32);
   EXPECT_EQ(config.engine.default_entry_type, EntryType::kBf16);
   EXPECT_EQ(config.engine.pool_bytes, int64_t{512} << 20);
   EXPECT_EQ(config.engine.default_policy, "elastic");

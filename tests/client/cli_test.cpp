@@ -291,7 +291,13 @@ TEST_F(CliTest, SessionsAreListedShownAndClosed) {
 
 TEST_F(CliTest, ModelAndTokens) {
   EXPECT_THAT(Run({"model"}).out, HasSubstr("fake (chatml-smollm)"));
+  EXPECT_THAT(Run({"model"}).out,
+              HasSubstr("prefill: bf16, 2.0 MiB, 2.00 bytes per parameter, from 32 rows on; "
+                        "25.0 GB/s at 1 row, 400 GOP/s at 256\n"));
   EXPECT_EQ(json::parse(Run({"model", "--json"}).out)["layers"], testing::kFakeLayers);
+  const json copy = json::parse(Run({"model", "--json"}).out)["weight_copies"][0];
+  EXPECT_EQ(copy["role"], "prefill");
+  EXPECT_EQ(copy["rows_from"], 32);
   EXPECT_EQ(json::parse(Run({"tokenize", "--json", "\xc3\xa9"}).out)["ids"], json({195, 169}));
   EXPECT_THAT(Run({"tokenize", "a\""}).out, HasSubstr("     97  \"a\"\n     34  \"\\\"\"\n"));
 }

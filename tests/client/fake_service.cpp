@@ -362,6 +362,15 @@ grpc::Status FakeService::GetModel(grpc::ServerContext*, const v1::GetModelReque
   response->set_name("fake");
   response->set_layers(kFakeLayers);
   response->set_chat_family("chatml-smollm");
+  response->set_weight_type("stored+bf16");
+  v1::WeightCopy* copy = response->add_weight_copies();
+  copy->set_role(v1::WEIGHT_ROLE_PREFILL);
+  copy->set_type("bf16");
+  copy->set_bytes(2 << 20);
+  copy->set_bytes_per_parameter(2);
+  copy->set_rows_from(32);
+  copy->set_read_bytes_per_second(25e9);
+  copy->set_operations_per_second(400e9);
   return grpc::Status::OK;
 }
 

@@ -213,10 +213,33 @@ TEST_F(SessionTest, ModelIsDescribed) {
   EXPECT_EQ(model.weight_type(), "f32");
   EXPECT_TRUE(model.deterministic());
   EXPECT_GT(model.weight_bytes(), 0);
+  EXPECT_FALSE(model.kernels().empty());
   EXPECT_EQ(model.default_policy().name(), "concertina");
   EXPECT_EQ(model.default_budget().ratio(), 0.2);
   EXPECT_EQ(model.default_entry_type(), v1::ENTRY_TYPE_F32);
   EXPECT_THAT(model.policies(), ::testing::IsSupersetOf({"full", "elastic", "concertina"}));
+}
+
+TEST_F(SessionTest, EveryCopyOfTheWeightsIsListed) {
+  StartServer();
+  grpc::ClientContext context;
+  v1::GetModelResponse model;
+  ASSERT_TRUE(stub().GetModel(&context, {}, &model).ok());
+  ASSERT_EQ(model.weight_copies_size(), 2);
+  const v1::WeightCopy& language = model.weight_copies(0);
+  const v1::WeightCopy& vision = model.weight_copies(1);
+  EXPECT_EQ(language.role(), v1::WEIGHT_ROLE_ALL);
+  EXPECT_EQ(vision.role(), v1::WEIGHT_ROLE_VISION);
+  for (const v1::WeightCopy& copy : model.weight_copies()) {
+    EXPECT_EQ(copy.type(), "f32");
+    EXPECT_EQ(copy.rows_from(), 1);
+    EXPECT_GE(copy.bytes(), 4 * copy.parameters());
+    EXPECT_DOUBLE_EQ(copy.bytes_per_parameter() * static_cast<double>(copy.parameters()),
+                     static_cast<double>(copy.bytes()));
+  }
+  EXPECT_EQ(model.parameters(), language.parameters() + vision.parameters());
+  // The rest: norms.
+  EXPECT_GE(model.weight_bytes(), language.bytes() + vision.bytes());
 }
 
 TEST_F(SessionTest, PiecesSpellTheText) {
