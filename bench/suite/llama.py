@@ -7,6 +7,7 @@ import os
 import process
 
 ATTENTION = ("off", "on")  # flash attention: the better one counts
+CLEARLY = 1.15  # so many times slower, and it is not tried again
 
 
 def _program(context, name):
@@ -29,42 +30,53 @@ def bench(context, tests, attention):
     return rates
 
 
-def _better(context, measure):
-    """The better of both kinds of attention, number by number; `measure` gets one of them."""
-    best, kind = {}, {}
+def _better(context, names, measure):
+    """The better of both kinds of attention, number by number. `measure(attention, names)` gives the
+    rates of at least these names. A kind that was clearly slower once is not measured again."""
+    slower = context.info.setdefault("llama_slower_attention", {})
+    kinds = context.info.setdefault("llama_flash_attention", {})
+    rates = {name: {} for name in names}
     for attention in ATTENTION:
-        for name, rate in measure(attention).items():
-            if rate > best.get(name, 0):
-                best[name], kind[name] = rate, attention
-    context.info.setdefault("llama_flash_attention", {}).update(kind)
-    return best
+        wanted = [name for name in names if slower.get(name) != attention]
+        if wanted:
+            found = measure(attention, wanted)
+            for name in wanted:
+                rates[name][attention] = found[name]
+    for name, by_kind in rates.items():
+        kinds[name] = max(by_kind, key=by_kind.get)
+        for attention, rate in by_kind.items():
+            if rate * CLEARLY < by_kind[kinds[name]]:
+                slower[name] = attention
+    return {name: by_kind[kinds[name]] for name, by_kind in rates.items()}
 
 
 def prefill(context):
-    sizes = context.length((600, 2000), (600,))
+    sizes = {f"llama.prefill_{size}": size for size in context.length((600, 2000), (600,))}
 
-    def measure(attention):
-        rates = bench(context, [["-p", size, "-n", 0, "-r", 1] for size in sizes], attention)
-        return {f"llama.prefill_{size}": rates[size, 0, 0] for size in sizes}
-    return _better(context, measure)
+    def measure(attention, names):
+        tests = [["-p", sizes[name], "-n", 0, "-r", 1] for name in names]
+        rates = bench(context, tests, attention)
+        return {name: rates[sizes[name], 0, 0] for name in names}
+    return _better(context, list(sizes), measure)
 
 
 def decode(context):
-    depths = context.length((0, 900, 4000), (0, 900))
+    depths = {f"llama.decode_{depth}": depth for depth in context.length((0, 900, 4000), (0, 900))}
 
-    def measure(attention):
-        tests = [["-p", 0, "-n", 64, "-r", 2, "-d", depth] for depth in depths]
+    def measure(attention, names):
+        tests = [["-p", 0, "-n", 64, "-r", 2, "-d", depths[name]] for name in names]
         rates = bench(context, tests, attention)
-        return {f"llama.decode_{depth}": rates[0, 64, depth] for depth in depths}
-    return _better(context, measure)
+        return {name: rates[0, 64, depths[name]] for name in names}
+    return _better(context, list(depths), measure)
 
 
 def batch(context):
     """All sequences together. The prompt is computed once and copied into each sequence's own
     cache, which changes nothing about decoding and saves minutes."""
     tokens = 24
+    names = ["llama.batch_8", "llama.batch_16"]
 
-    def measure(attention):
+    def measure(attention, _):
         context_size = 16 * (900 + tokens + 8)
         command = [_program(context, "llama-batched-bench"), "-m", context.model,
                    "-t", context.threads, "-fa", attention, "-c", context_size,
@@ -72,4 +84,4 @@ def batch(context):
                    "--output-format", "jsonl"]
         rows = process.json_lines(process.run(command, 300, log=context.log))
         return {f"llama.batch_{row['pl']}": row["speed_tg"] for row in rows}
-    return _better(context, measure)
+    return _better(context, names, measure)

@@ -195,6 +195,19 @@ class SidesTest(WithPrograms):
         self.assertEqual(self.context.info["llama_flash_attention"]["llama.decode_900"], "on")
         self.assertEqual(llama.prefill(self.context)["llama.prefill_600"], 150)
 
+    def test_llama_does_not_repeat_what_was_clearly_slower(self):
+        tried = []
+
+        def measure(attention, names):
+            tried.append((attention, tuple(names)))
+            return {"a": {"off": 100, "on": 120}[attention],
+                    "b": {"off": 100, "on": 110}[attention]}
+        first = llama._better(self.context, ["a", "b"], measure)
+        self.assertEqual(llama._better(self.context, ["a", "b"], measure), first)
+        self.assertEqual(first, {"a": 120, "b": 110})
+        self.assertEqual(tried, [("off", ("a", "b")), ("on", ("a", "b")), ("off", ("b",)),
+                                 ("on", ("a", "b"))])
+
     def test_transformers_counts_the_faster_cache(self):
         found = {"decode_900_dynamic": 14, "decode_900_static": 17}
         with mock.patch.object(python_peers, "_run", return_value=found):
