@@ -11,6 +11,7 @@
 #include "server/rpc/call_counter.h"
 #include "server/rpc/images/image_loader.h"
 #include "server/rpc/limits.h"
+#include "server/rpc/outbox.h"
 #include "server/rpc/stall_monitor.h"
 
 namespace concertina {
@@ -41,6 +42,7 @@ struct RpcEnvironment : CallEnvironment {
   StallMonitor& stalls;
   const std::string model_name;
   std::atomic<int32_t> uploads{0};
+  Outbox outbox{};
 };
 
 }  // namespace concertina

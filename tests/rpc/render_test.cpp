@@ -94,19 +94,21 @@ TEST(RenderTest, FoldedHasOneEntryPerLayer) {
   EXPECT_EQ(folded.cache().tokens_seen(), 5);
 }
 
-TEST(CoalesceTest, TextJoinsTextAndProgressReplacesProgress) {
-  v1::GenerateResponse last = Render(TurnEvent(DeltaEvent{"ab", {1, 2}, {-1.0F, -2.0F}}));
-  v1::GenerateResponse next = Render(TurnEvent(DeltaEvent{"c", {3}, {-3.0F}}));
-  ASSERT_TRUE(Coalesce(next, &last));
-  EXPECT_EQ(last.delta().text(), "abc");
-  EXPECT_EQ(last.delta().token_ids_size(), 3);
-  EXPECT_EQ(last.delta().logprobs(2), -3.0F);
+TEST(RenderTest, DeltaHasTextTokensAndLogprobs) {
+  const v1::Delta delta = Render(DeltaEvent{"ab", {1, 2}, {-1.0F, -2.0F}}).delta();
+  EXPECT_EQ(delta.text(), "ab");
+  EXPECT_EQ(delta.token_ids_size(), 2);
+  EXPECT_EQ(delta.logprobs(1), -2.0F);
+}
+
+TEST(RenderTest, NewerProgressReplacesOlderAndNothingElse) {
   v1::GenerateResponse progress = Render(TurnEvent(PrefillProgressEvent{1, 9}));
   v1::GenerateResponse newer = Render(TurnEvent(PrefillProgressEvent{5, 9}));
-  ASSERT_TRUE(Coalesce(newer, &progress));
+  ASSERT_TRUE(ReplaceProgress(newer, &progress));
   EXPECT_EQ(progress.prefill_progress().done(), 5);
-  EXPECT_FALSE(Coalesce(progress, &last));
-  EXPECT_EQ(last.delta().text(), "abc");
+  v1::GenerateResponse text = Render(DeltaEvent{"ab", {1}, {}});
+  EXPECT_FALSE(ReplaceProgress(progress, &text));
+  EXPECT_EQ(text.delta().text(), "ab");
 }
 
 }  // namespace

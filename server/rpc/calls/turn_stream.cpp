@@ -43,25 +43,83 @@ absl::Status TurnStream::Begin(const grpc::ByteBuffer* bytes) {
 }
 
 void TurnStream::OnEvent(TurnEvent event) {
+  if (const auto* delta = std::get_if<DeltaEvent>(&event)) return OnDelta(*delta);
   v1::GenerateResponse response = Render(event);
+  bool first = false;
   {
     const std::lock_guard lock(mutex_);
     if (broken_) return;
-    if (pending_.empty() || !Coalesce(response, &pending_.back())) {
+    if (text_waits()) pending_.push_back(TakeText());
+    if (pending_.empty() || !ReplaceProgress(response, &pending_.back())) {
       pending_.push_back(std::move(response));
     }
-    if (writing_ && !behind_since_.has_value()) behind_since_ = std::chrono::steady_clock::now();
+    first = Queue();
   }
-  Advance();
+  if (first) env_.outbox.Add(self_);
+}
+
+void TurnStream::OnDelta(const DeltaEvent& delta) {
+  bool first = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (broken_) return;
+    text_.text += delta.text;
+    text_.token_ids.insert(text_.token_ids.end(), delta.token_ids.begin(), delta.token_ids.end());
+    text_.logprobs.insert(text_.logprobs.end(), delta.logprobs.begin(), delta.logprobs.end());
+    first = Queue();
+  }
+  if (first) env_.outbox.Add(self_);
 }
 
 void TurnStream::OnFinished(absl::Status status) {
+  bool first = false;
   {
     const std::lock_guard lock(mutex_);
     finished_ = std::move(status);
     handle_.reset();
+    first = Queue();
+  }
+  if (first) env_.outbox.Add(self_);
+}
+
+bool TurnStream::Queue() {
+  if (writing_) {
+    // Whoever ends the write goes on.
+    if (!nothing_waits() && !behind_since_.has_value()) {
+      behind_since_ = std::chrono::steady_clock::now();
+    }
+    return false;
+  }
+  return !std::exchange(queued_, true);
+}
+
+void TurnStream::Send() {
+  {
+    const std::lock_guard lock(mutex_);
+    queued_ = false;
   }
   Advance();
+}
+
+void TurnStream::Break() {
+  broken_ = true;
+  pending_.clear();
+  text_ = {};
+}
+
+v1::GenerateResponse TurnStream::TakeText() {
+  v1::GenerateResponse response = Render(text_);
+  text_.text.clear();
+  text_.token_ids.clear();
+  text_.logprobs.clear();
+  return response;
+}
+
+v1::GenerateResponse TurnStream::TakeFirst() {
+  if (pending_.empty()) return TakeText();
+  v1::GenerateResponse response = std::move(pending_.front());
+  pending_.pop_front();
+  return response;
 }
 
 void TurnStream::Advance() {
@@ -69,11 +127,10 @@ void TurnStream::Advance() {
   {
     const std::lock_guard lock(mutex_);
     if (writing_ || finishing_) return;
-    if (!pending_.empty()) {
+    if (!nothing_waits()) {
       writing_ = true;
       write_started_ = std::chrono::steady_clock::now();
-      outgoing_ = Serialize(pending_.front());
-      pending_.pop_front();
+      outgoing_ = Serialize(TakeFirst());
     } else if (finished_.has_value()) {
       finishing_ = true;
       final_status = *finished_;
@@ -96,10 +153,7 @@ void TurnStream::OnWriteDone(bool ok) {
     const std::lock_guard lock(mutex_);
     writing_ = false;
     behind_since = behind_since_;
-    if (!ok) {
-      broken_ = true;
-      pending_.clear();
-    }
+    if (!ok) Break();
   }
   if (behind_since.has_value()) {
     const std::chrono::duration<double> stall = std::chrono::steady_clock::now() - *behind_since;
@@ -114,8 +168,7 @@ void TurnStream::OnCancel() {
   const absl::Status status = call_.CancelStatus();
   {
     const std::lock_guard lock(mutex_);
-    broken_ = true;
-    pending_.clear();
+    Break();
   }
   CancelEngine(status);
 }
@@ -136,8 +189,7 @@ void TurnStream::CheckStall(TimePoint now) {
   {
     const std::lock_guard lock(mutex_);
     if (!writing_ || broken_ || now - write_started_ < env_.limits.stall_timeout) return;
-    broken_ = true;
-    pending_.clear();
+    Break();
     env_.metrics.OnRejected("CLIENT_STALLED");
     // The write outstanding keeps the call, and so the context, alive until it fails.
     context_.TryCancel();

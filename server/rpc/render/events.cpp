@@ -76,18 +76,16 @@ v1::GenerateResponse Render(const TurnEvent& event) {
   return response;
 }
 
-bool Coalesce(v1::GenerateResponse& next, v1::GenerateResponse* last) {
-  if (next.has_prefill_progress() && last->has_prefill_progress()) {
-    *last = std::move(next);
-    return true;
-  }
-  if (next.has_delta() && last->has_delta()) {
-    last->mutable_delta()->mutable_text()->append(next.delta().text());
-    last->mutable_delta()->mutable_token_ids()->MergeFrom(next.delta().token_ids());
-    last->mutable_delta()->mutable_logprobs()->MergeFrom(next.delta().logprobs());
-    return true;
-  }
-  return false;
+v1::GenerateResponse Render(const DeltaEvent& delta) {
+  v1::GenerateResponse response;
+  RenderInto(delta, &response);
+  return response;
+}
+
+bool ReplaceProgress(v1::GenerateResponse& next, v1::GenerateResponse* last) {
+  if (!next.has_prefill_progress() || !last->has_prefill_progress()) return false;
+  *last = std::move(next);
+  return true;
 }
 
 }  // namespace concertina

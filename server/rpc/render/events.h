@@ -6,9 +6,9 @@
 namespace concertina {
 
 v1::GenerateResponse Render(const TurnEvent& event);
+v1::GenerateResponse Render(const DeltaEvent& delta);
 
-// Puts `next` behind `last` without adding a message: text joins text, newer progress replaces
-// older. False if they cannot be joined; `last` is then unchanged.
-bool Coalesce(v1::GenerateResponse& next, v1::GenerateResponse* last);
+// True, with `last` replaced, where both are progress: only the newer counts.
+bool ReplaceProgress(v1::GenerateResponse& next, v1::GenerateResponse* last);
 
 }  // namespace concertina
