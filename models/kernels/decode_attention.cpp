@@ -1,40 +1,207 @@
 #include "models/kernels/decode_attention.h"
 
 #include <algorithm>
-#include <cstring>
+#include <atomic>
 
 #include "models/kernels/isa.h"
 #include "models/kernels/parallel.h"
 
+// An item is computed in chunks of kChunk entries that are combined when the last of them is there,
+// in ascending order: the result is the same however the chunks were spread over the threads. The
+// chunks of all items form one row that is cut into ranges; a thread goes through a range from left
+// to right and so knows which pages come next. An item that two ranges share keeps its intermediate
+// results in memory of its own; all others use their thread's.
+
 namespace concertina {
 namespace {
 
-int64_t ElementBytes(KvType type) { return type == KvType::kF32 ? 4 : 2; }
+constexpr int64_t kChunk = 64;  // entries: keys or values of a chunk take a quarter of the L1 cache
+constexpr int64_t kRangeChunksMin = 16;  // of a range when there is more than one per thread
+constexpr int64_t kRangesPerThreadMax = 32;
 
-void StoreRow(const float* from, const PageLayout& layout, uint8_t* to) {
-  if (layout.type == KvType::kF32) {
-    std::memcpy(to, from, static_cast<size_t>(layout.head_dim) * sizeof(float));
-    return;
+int64_t ChunksOf(const DecodeItem& item) { return (item.head.entries + kChunk - 1) / kChunk; }
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// Rows first, then their scales.
+isa::KvBlock BlockAt(int64_t offset, const PageLayout& layout, int64_t entries_per_page) {
+  const bool scaled = layout.type == KvType::kInt8;
+  const int64_t element = layout.type == KvType::kF32 ? 4 : scaled ? 1 : 2;
+  const int64_t rows = entries_per_page * layout.head_dim * element;
+  return {offset, offset + rows, rows + (scaled ? 2 * entries_per_page : 0)};
+}
+
+// Where an item's intermediate results lie, in floats after the start of its record.
+struct Record {
+  Record(int64_t chunks, int64_t group, int64_t head_dim)
+      : score_row(chunks * kChunk),
+        stat_row(RoundUp(chunks, 16)),
+        values(group * score_row),
+        highest(values + RoundUp(chunks * group * head_dim, 16)),
+        sums(highest + group * stat_row),
+        floats(sums + group * stat_row) {}
+
+  int64_t score_row, stat_row;
+  int64_t values, highest, sums, floats;  // scores come first
+};
+
+class DecodeRun {
+ public:
+  DecodeRun(std::span<const DecodeItem> items, const PageLayout& layout, float scale,
+            Workspace& workspace);
+
+  void Range(int worker, int64_t range);
+  int64_t ranges() const { return ranges_; }
+
+ private:
+  struct Place {
+    int64_t item;
+    int64_t chunk;
+  };
+
+  int64_t RangeBegin(int64_t range) const { return chunks_ * range / ranges_; }
+  int64_t RangeOf(int64_t chunk) const { return ((chunk + 1) * ranges_ - 1) / chunks_; }
+  Place PlaceOf(int64_t chunk) const;
+  isa::DecodePages PagesOf(Place place) const;
+  isa::DecodeChunk ChunkAt(Place place, float* record) const;
+  void Combine(int64_t item, float* record) const;
+  int64_t SharedBy(int64_t item) const;
+
+  std::span<const DecodeItem> items_;
+  const PageLayout& layout_;
+  const isa::Kernels& kernels_;
+  float scale_;
+  int64_t chunks_ = 0;
+  int64_t ranges_ = 0;
+  int64_t record_floats_ = 0;
+  int64_t* first_chunk_;              // [items + 1], among the chunks of all items
+  float* own_records_;                // [threads]
+  float* shared_records_;             // [ranges]; see SharedBy
+  std::atomic<int64_t>* unfinished_;  // [ranges], likewise: chunks not yet computed
+};
+
+template <typename T>
+T* Array(Workspace& workspace, size_t slot, int64_t count) {
+  static_assert(sizeof(T) % sizeof(float) == 0);
+  return reinterpret_cast<T*>(
+      workspace.Floats(slot, count * static_cast<int64_t>(sizeof(T) / sizeof(float))));
+}
+
+DecodeRun::DecodeRun(std::span<const DecodeItem> items, const PageLayout& layout, float scale,
+                     Workspace& workspace)
+    : items_(items), layout_(layout), kernels_(isa::Active()), scale_(scale) {
+  first_chunk_ = Array<int64_t>(workspace, 0, static_cast<int64_t>(items.size()) + 1);
+  for (size_t i = 0; i < items.size(); ++i) {
+    first_chunk_[i] = chunks_;
+    chunks_ += ChunksOf(items[i]);
+    record_floats_ = std::max(record_floats_,
+                              Record(ChunksOf(items[i]), items[i].group, layout.head_dim).floats);
   }
-  // Pages need not be aligned for 16-bit stores, so convert through a small aligned piece.
-  uint16_t piece[64];
-  for (int64_t i = 0; i < layout.head_dim; i += 64) {
-    const int64_t count = std::min<int64_t>(64, layout.head_dim - i);
-    isa::Active().to_bf16(from + i, count, piece);
-    std::memcpy(to + 2 * i, piece, static_cast<size_t>(2 * count));
+  first_chunk_[items.size()] = chunks_;
+  const int64_t threads = Threads();
+  ranges_ =
+      threads * std::clamp<int64_t>(chunks_ / (threads * kRangeChunksMin), 1, kRangesPerThreadMax);
+  ranges_ = std::min(ranges_, chunks_);
+  own_records_ = workspace.Floats(1, threads * record_floats_);
+  shared_records_ = workspace.Floats(2, ranges_ * record_floats_);
+  unfinished_ = Array<std::atomic<int64_t>>(workspace, 3, ranges_);
+  for (int64_t range = 1; range < ranges_; ++range) {
+    new (&unfinished_[range])
+        std::atomic<int64_t>(ChunksOf(items[PlaceOf(RangeBegin(range)).item]));
   }
 }
 
-void LoadRow(const uint8_t* from, const PageLayout& layout, float* to) {
-  if (layout.type == KvType::kF32) {
-    std::memcpy(to, from, static_cast<size_t>(layout.head_dim) * sizeof(float));
-    return;
-  }
-  uint16_t piece[64];
-  for (int64_t i = 0; i < layout.head_dim; i += 64) {
-    const int64_t count = std::min<int64_t>(64, layout.head_dim - i);
-    std::memcpy(piece, from + 2 * i, static_cast<size_t>(2 * count));
-    isa::Active().from_bf16(piece, count, false, nullptr, to + i);
+DecodeRun::Place DecodeRun::PlaceOf(int64_t chunk) const {
+  const int64_t* next = std::upper_bound(first_chunk_, first_chunk_ + items_.size() + 1, chunk);
+  const int64_t item = next - first_chunk_ - 1;
+  return {item, chunk - first_chunk_[item]};
+}
+
+isa::DecodePages DecodeRun::PagesOf(Place place) const {
+  const PagedHead& head = items_[static_cast<size_t>(place.item)].head;
+  const int64_t first = place.chunk * kChunk;
+  const int64_t last = std::min(head.entries, first + kChunk) - 1;
+  return {head.pages + first / head.entries_per_page,
+          head.pages + last / head.entries_per_page + 1};
+}
+
+// The second of the ranges that share an item, whose record it gets; 0 for an item in one range.
+int64_t DecodeRun::SharedBy(int64_t item) const {
+  const int64_t second = RangeOf(first_chunk_[item]) + 1;
+  return second < ranges_ && RangeBegin(second) < first_chunk_[item + 1] ? second : 0;
+}
+
+isa::DecodeChunk DecodeRun::ChunkAt(Place place, float* floats) const {
+  const DecodeItem& item = items_[static_cast<size_t>(place.item)];
+  const int64_t d = layout_.head_dim;
+  const int64_t first = place.chunk * kChunk;
+  const Record record(ChunksOf(item), item.group, d);
+  return {.pages = PagesOf(place),
+          .next = {},
+          .first_slot = first % item.head.entries_per_page,
+          .count = std::min(item.head.entries - first, kChunk),
+          .entries_per_page = item.head.entries_per_page,
+          .head_dim = d,
+          .type = layout_.type,
+          .k = BlockAt(layout_.k_offset, layout_, item.head.entries_per_page),
+          .v = BlockAt(layout_.v_offset, layout_, item.head.entries_per_page),
+          .q = item.q,
+          .group = item.group,
+          .scale = scale_,
+          .bias = item.bias == nullptr ? nullptr : item.bias + first,
+          .scores = floats + first,
+          .score_row = record.score_row,
+          .values = floats + record.values + place.chunk * item.group * d,
+          .highest = floats + record.highest + place.chunk,
+          .sums = floats + record.sums + place.chunk,
+          .stat_row = record.stat_row};
+}
+
+void DecodeRun::Combine(int64_t index, float* floats) const {
+  const DecodeItem& item = items_[static_cast<size_t>(index)];
+  const Record record(ChunksOf(item), item.group, layout_.head_dim);
+  kernels_.combine_chunks({.entries = item.head.entries,
+                           .chunk_entries = kChunk,
+                           .chunks = ChunksOf(item),
+                           .head_dim = layout_.head_dim,
+                           .group = item.group,
+                           .scores = floats,
+                           .score_row = record.score_row,
+                           .values = floats + record.values,
+                           .highest = floats + record.highest,
+                           .sums = floats + record.sums,
+                           .stat_row = record.stat_row,
+                           .out = item.out,
+                           .score_sums = item.score_sums});
+}
+
+void DecodeRun::Range(int worker, int64_t range) {
+  const int64_t end = RangeBegin(range + 1);
+  int64_t chunk = RangeBegin(range);
+  Place place = PlaceOf(chunk);
+  kernels_.fetch_chunk(ChunkAt(place, own_records_));
+  while (chunk < end) {
+    const int64_t shared = SharedBy(place.item);
+    float* record = shared > 0 ? shared_records_ + shared * record_floats_
+                               : own_records_ + worker * record_floats_;
+    const int64_t item_end = std::min(end, first_chunk_[place.item + 1]);
+    const int64_t computed = item_end - chunk;
+    for (; chunk < item_end; ++chunk, ++place.chunk) {
+      isa::DecodeChunk task = ChunkAt(place, record);
+      if (chunk + 1 < item_end) {
+        task.next = PagesOf({place.item, place.chunk + 1});
+      } else if (chunk + 1 < end) {
+        task.next = PagesOf({place.item + 1, 0});
+      }
+      kernels_.decode_chunk(task);
+    }
+    if (shared == 0 ||
+        unfinished_[shared].fetch_sub(computed, std::memory_order_acq_rel) == computed) {
+      Combine(place.item, record);
+    }
+    place = {place.item + 1, 0};
   }
 }
 
@@ -42,45 +209,9 @@ void LoadRow(const uint8_t* from, const PageLayout& layout, float* to) {
 
 void DecodeAttention(std::span<const DecodeItem> items, const PageLayout& layout, float scale,
                      Workspace& workspace) {
-  const isa::Kernels& kernels = isa::Active();
-  const auto score_row = [&](const DecodeItem& item) {
-    return (item.head.entries + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
-  };
-  int64_t scratch = 0;
-  for (const DecodeItem& item : items) scratch = std::max(scratch, item.group * score_row(item));
-  scratch = (scratch + 15) / 16 * 16;
-  float* scores = workspace.Floats(0, scratch * Threads());
-  ParallelTasks(static_cast<int64_t>(items.size()), [&](int worker, int64_t index) {
-    const DecodeItem& item = items[static_cast<size_t>(index)];
-    kernels.decode({.pages = item.head.pages,
-                    .entries = item.head.entries,
-                    .entries_per_page = item.head.entries_per_page,
-                    .head_dim = layout.head_dim,
-                    .k_offset = layout.k_offset,
-                    .v_offset = layout.v_offset,
-                    .bf16 = layout.type == KvType::kBf16,
-                    .q = item.q,
-                    .group = item.group,
-                    .scale = scale,
-                    .bias = item.bias,
-                    .out = item.out,
-                    .score_sums = item.score_sums,
-                    .scores = scores + worker * scratch,
-                    .score_row = score_row(item)});
-  });
-}
-
-void StoreEntry(uint8_t* page, int64_t slot, const PageLayout& layout, const float* k,
-                const float* v) {
-  const int64_t row = slot * layout.head_dim * ElementBytes(layout.type);
-  StoreRow(k, layout, page + layout.k_offset + row);
-  StoreRow(v, layout, page + layout.v_offset + row);
-}
-
-void LoadEntry(const uint8_t* page, int64_t slot, const PageLayout& layout, float* k, float* v) {
-  const int64_t row = slot * layout.head_dim * ElementBytes(layout.type);
-  if (k != nullptr) LoadRow(page + layout.k_offset + row, layout, k);
-  if (v != nullptr) LoadRow(page + layout.v_offset + row, layout, v);
+  if (items.empty()) return;
+  DecodeRun run(items, layout, scale, workspace);
+  ParallelTasks(run.ranges(), [&](int worker, int64_t range) { run.Range(worker, range); });
 }
 
 }  // namespace concertina

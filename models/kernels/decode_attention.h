@@ -3,12 +3,10 @@
 #include <cstdint>
 #include <span>
 
+#include "models/kernels/kv_type.h"
 #include "models/kernels/workspace.h"
 
 namespace concertina {
-
-// How one key or value element is stored in a page.
-enum class KvType { kF32, kBf16 };
 
 // The K/V entries of one (session, layer, key head): entry e is slot e % entries_per_page of page
 // e / entries_per_page. Pages may lie anywhere.
@@ -19,7 +17,8 @@ struct PagedHead {
 };
 
 // Where K and V lie in a page: blocks [entries_per_page][head_dim] of `type`, `k_offset` and
-// `v_offset` bytes after the page's start. Any alignment works; 64 bytes is fastest.
+// `v_offset` bytes after the page's start; with kInt8, each is followed by [entries_per_page] bf16
+// scales. Any alignment works.
 struct PageLayout {
   int64_t head_dim = 0;
   KvType type = KvType::kF32;
@@ -38,17 +37,11 @@ struct DecodeItem {
   const float* bias = nullptr;  // null, or [entries], added to the scaled scores
 };
 
-// Ragged decode attention: items are independent, of any lengths, and go parallel. Deterministic:
-// an item's result does not depend on the other items or on where its pages lie.
+// Ragged decode attention: items are independent, of any lengths; one long item is spread over the
+// threads as well as many short ones. Deterministic: an item's result does not depend on the other
+// items, on the number of threads or on where its pages lie. On CPUs with bf16 dot products the
+// queries, too, are rounded to bf16 where the keys are.
 void DecodeAttention(std::span<const DecodeItem> items, const PageLayout& layout, float scale,
                      Workspace& workspace);
-
-// Writes one entry (k and v, [head_dim] each) to `slot` of `page`; kBf16 rounds to nearest, ties to
-// even. Thread-safe for different slots.
-void StoreEntry(uint8_t* page, int64_t slot, const PageLayout& layout, const float* k,
-                const float* v);
-
-// Reads it back as f32. k or v may be null.
-void LoadEntry(const uint8_t* page, int64_t slot, const PageLayout& layout, float* k, float* v);
 
 }  // namespace concertina

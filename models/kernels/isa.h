@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "models/kernels/kv_type.h"
+
 // Inner loops compiled once per instruction set (isa_avx512_dot.cpp, isa_avx512.cpp, isa_avx2.cpp,
 // isa_base.cpp) from
 // the same text (*.inc) and chosen at run time. Only plain structs and function pointers cross this
@@ -56,23 +58,59 @@ struct BlockTile {
   const float* bias;  // null, or [columns]
 };
 
-// One DecodeItem; see decode_attention.h.
-struct DecodeTask {
-  const uint8_t* const* pages;
-  int64_t entries;
+// Keys or values of a page: rows from `offset` on, their scales (if they have any) at `scales`,
+// `bytes` in all.
+struct KvBlock {
+  int64_t offset;
+  int64_t scales;
+  int64_t bytes;
+};
+
+// Addresses of the pages of one chunk.
+struct DecodePages {
+  const uint8_t* const* first;
+  const uint8_t* const* end;
+};
+
+// A run of entries of one DecodeItem (decode_attention.h), as far as it goes without the others:
+// scores become exp(score - highest), values their sum weighted with these.
+struct DecodeChunk {
+  DecodePages pages;
+  DecodePages next;    // of the chunk computed next, fetched meanwhile; empty: none
+  int64_t first_slot;  // of the first entry in the first page
+  int64_t count;       // entries, at least 1
   int64_t entries_per_page;
   int64_t head_dim;
-  int64_t k_offset;
-  int64_t v_offset;
-  bool bf16;
+  KvType type;
+  KvBlock k;
+  KvBlock v;
   const float* q;
   int64_t group;
   float scale;
-  const float* bias;
-  float* out;
-  float* score_sums;
-  float* scores;  // scratch [group][score_row]
+  const float* bias;  // null, or [count]
+  float* scores;      // [group][score_row], with room for `count` rounded up to a multiple of 4
   int64_t score_row;
+  float* values;   // [group][head_dim]
+  float* highest;  // [group] at distances of stat_row, as are sums
+  float* sums;
+  int64_t stat_row;
+};
+
+// All chunks of one DecodeItem, each of chunk_entries entries but the last.
+struct DecodeItemChunks {
+  int64_t entries;
+  int64_t chunk_entries;
+  int64_t chunks;
+  int64_t head_dim;
+  int64_t group;
+  const float* scores;  // [group][score_row]
+  int64_t score_row;
+  const float* values;  // [chunks][group][head_dim]
+  float* highest;       // [group][stat_row]: one per chunk; overwritten
+  const float* sums;    // likewise
+  int64_t stat_row;
+  float* out;
+  float* score_sums;  // null, or [entries]
 };
 
 // Rows of a vector, keys of a block and vectors of a task of prefill attention in bf16.
@@ -131,7 +169,10 @@ struct Kernels {
   void (*add_scaled)(const float* p, float factor, int64_t count, float* sum);
   // x[i] *= factor
   void (*scale)(float* x, float factor, int64_t count);
-  void (*decode)(const DecodeTask& task);
+  void (*decode_chunk)(const DecodeChunk& chunk);
+  // Fetches the pages of a chunk that no chunk before it has fetched.
+  void (*fetch_chunk)(const DecodeChunk& chunk);
+  void (*combine_chunks)(const DecodeItemChunks& item);
 
   // Null where there are no bf16 dot products.
   void (*prefill)(const PrefillTask& task);
@@ -145,6 +186,11 @@ struct Kernels {
   void (*gelu)(float* x, int64_t count);
   void (*quick_gelu)(float* x, int64_t count);
   void (*exp)(float* x, int64_t count);
+  // maxima[i]: the largest of x[i * kLogitRun] and the kLogitRun - 1 after it, as far as they go; NaN
+  // counts as less than all.
+  void (*run_maxima)(const float* x, int64_t count, float* maxima);
+  // Sum of exp(x[i] / divisor - shift). The order of additions depends on count alone.
+  double (*sum_exp)(const float* x, int64_t count, float divisor, float shift);
   // One head: x [2 * half], cos and sin [half].
   void (*rotate)(float* x, const float* cos, const float* sin, float sign, int64_t half);
 
