@@ -1,6 +1,7 @@
 #include "cache/anchors.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -8,6 +9,20 @@
 #include "cache/check.h"
 
 namespace concertina {
+
+namespace {
+
+// Orders entries: higher scores first, NaN last, equals by index. No two entries have the same.
+uint64_t Rank(float score, int32_t index) {
+  // Adding 0 makes the two zeros one.
+  const float value = std::isnan(score) ? -std::numeric_limits<float>::infinity() : score + 0.0F;
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const bool negative = bits >> 31 != 0;
+  const uint32_t descending = negative ? bits : 0x7fffffffU - bits;
+  return uint64_t{descending} << 32 | static_cast<uint32_t>(index);
+}
+
+}  // namespace
 
 int32_t KeptCount(int64_t n, int32_t entries) {
   const int64_t most = std::min<int64_t>(n, entries);
@@ -17,25 +32,31 @@ int32_t KeptCount(int64_t n, int32_t entries) {
 std::vector<int32_t> SelectAnchors(std::span<const float> scores, int64_t n) {
   const auto entries = static_cast<int32_t>(scores.size());
   const int32_t kept = KeptCount(n, entries);
-  std::vector<int32_t> order(static_cast<size_t>(entries));
-  std::iota(order.begin(), order.end(), 0);
+  std::vector<int32_t> anchors(static_cast<size_t>(kept));
   if (kept == entries) {
-    return order;
+    std::iota(anchors.begin(), anchors.end(), 0);
+    return anchors;
   }
   // kept < entries implies kept >= 2 and at least one entry between the first and the last.
-  const auto value = [&scores](int32_t i) {
-    return std::isnan(scores[i]) ? -std::numeric_limits<float>::infinity() : scores[i];
-  };
-  std::nth_element(order.begin() + 1, order.begin() + kept - 1, order.end() - 1,
-                   [&value](int32_t a, int32_t b) {
-                     const float score_a = value(a);
-                     const float score_b = value(b);
-                     return score_a != score_b ? score_a > score_b : a < b;
-                   });
-  order[kept - 1] = entries - 1;
-  order.resize(kept);
-  std::sort(order.begin(), order.end());
-  return order;
+  if (kept == 2) {
+    anchors.back() = entries - 1;
+    return anchors;
+  }
+  std::vector<uint64_t> ranks(static_cast<size_t>(entries) - 2);
+  for (int32_t i = 1; i + 1 < entries; ++i) {
+    ranks[i - 1] = Rank(scores[i], i);
+  }
+  std::vector<uint64_t> order = ranks;
+  std::nth_element(order.begin(), order.begin() + kept - 3, order.end());
+  const uint64_t limit = order[kept - 3];
+  int32_t count = 1;
+  for (int32_t i = 1; i + 1 < entries; ++i) {
+    if (ranks[i - 1] <= limit) {
+      anchors[count++] = i;
+    }
+  }
+  anchors[count] = entries - 1;
+  return anchors;
 }
 
 std::vector<Bucket> Buckets(std::span<const int32_t> anchors, int32_t entries) {

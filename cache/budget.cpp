@@ -29,7 +29,7 @@ int64_t Sum(std::span<const int32_t> values) {
 // waste less than a page each, so the answer lies within layers x (entries_per_page - 1) of the
 // upper bound.
 int64_t LargestTotalWithin(int64_t pages_max, double slope_r, std::span<const int32_t> holds,
-                           const EntryLayout& layout) {
+                           const EntryLayout& layout, std::vector<int32_t>* scratch) {
   const int64_t epp = layout.entries_per_page();
   const auto layers = static_cast<int64_t>(holds.size());
   // pages x entries could overflow for absurd budgets; more pages than the layers hold are of no
@@ -40,7 +40,8 @@ int64_t LargestTotalWithin(int64_t pages_max, double slope_r, std::span<const in
   }
   const int64_t top = std::max<int64_t>(0, pages_max) * epp;
   for (int64_t total = top; total > 0 && total >= top - layers * epp; --total) {
-    if (PagesPerHead(LayerShares(total, slope_r, holds), layout) <= pages_max) {
+    LayerShares(total, slope_r, holds, scratch);
+    if (PagesPerHead(*scratch, layout) <= pages_max) {
       return total;
     }
   }
@@ -49,21 +50,24 @@ int64_t LargestTotalWithin(int64_t pages_max, double slope_r, std::span<const in
 
 // n x layers as asked for, before the floor.
 int64_t RequestedTotal(const Budget& budget, int64_t seen, double slope_r,
-                       std::span<const int32_t> holds, const EntryLayout& layout,
-                       CacheShape shape) {
+                       std::span<const int32_t> holds, const EntryLayout& layout, CacheShape shape,
+                       std::vector<int32_t>* scratch) {
   const auto layers = static_cast<int64_t>(holds.size());
+  const double gain = layout.entries_per_bf16_entry();
   switch (budget.unit) {
     case Budget::Unit::kRatio:
-      return static_cast<int64_t>(std::floor(budget.ratio * static_cast<double>(seen))) * layers;
+      return static_cast<int64_t>(std::floor(budget.ratio * static_cast<double>(seen) * gain)) *
+             layers;
     case Budget::Unit::kTokens: {
       // Beyond what any layer holds more changes nothing, and the product cannot overflow.
       const int64_t most = holds.empty() ? 0 : *std::max_element(holds.begin(), holds.end());
-      return std::min(budget.tokens, std::max(most * layers, kFloorEntries)) * layers;
+      const int64_t tokens = std::min(budget.tokens, std::max(most * layers, kFloorEntries));
+      return static_cast<int64_t>(std::floor(static_cast<double>(tokens) * gain)) * layers;
     }
     case Budget::Unit::kBytes: {
       const int64_t free_bytes = budget.bytes - AppendHeadroomBytes(layout, shape);
       const int64_t pages_max = free_bytes / (layout.page_bytes() * shape.kv_heads);
-      return LargestTotalWithin(free_bytes < 0 ? 0 : pages_max, slope_r, holds, layout);
+      return LargestTotalWithin(free_bytes < 0 ? 0 : pages_max, slope_r, holds, layout, scratch);
     }
   }
   CONCERTINA_CHECK(false, "unknown budget unit");
@@ -95,20 +99,27 @@ absl::Status ValidateBudget(const Budget& budget) {
   return absl::InvalidArgumentError("budget.unit is unknown");
 }
 
-EffectiveBudget ResolveBudget(const Budget& budget, int64_t seen, double slope_r,
-                              std::span<const int32_t> holds, const EntryLayout& layout,
-                              CacheShape shape) {
-  const int64_t asked = RequestedTotal(budget, seen, slope_r, holds, layout, shape);
+void ResolveBudget(const Budget& budget, int64_t seen, double slope_r,
+                   std::span<const int32_t> holds, const EntryLayout& layout, CacheShape shape,
+                   EffectiveBudget* effective) {
+  std::vector<int32_t>* shares = &effective->shares;
+  const int64_t asked = RequestedTotal(budget, seen, slope_r, holds, layout, shape, shares);
   int64_t least = 0;
   for (const int32_t held : holds) {
     least += std::min<int64_t>(kFloorEntries, held);
   }
+  LayerShares(asked, slope_r, holds, shares);
+  effective->entries_total = Sum(*shares) * shape.kv_heads;
+  effective->bytes_used_at_shares =
+      PagesPerHead(*shares, layout) * shape.kv_heads * layout.page_bytes();
+  effective->raised_to_floor = asked < least;
+}
+
+EffectiveBudget ResolveBudget(const Budget& budget, int64_t seen, double slope_r,
+                              std::span<const int32_t> holds, const EntryLayout& layout,
+                              CacheShape shape) {
   EffectiveBudget effective;
-  effective.shares = LayerShares(asked, slope_r, holds);
-  effective.entries_total = Sum(effective.shares) * shape.kv_heads;
-  effective.bytes_used_at_shares =
-      PagesPerHead(effective.shares, layout) * shape.kv_heads * layout.page_bytes();
-  effective.raised_to_floor = asked < least;
+  ResolveBudget(budget, seen, slope_r, holds, layout, shape, &effective);
   return effective;
 }
 

@@ -11,9 +11,12 @@ namespace concertina {
 
 // How much of a conversation a session may keep.
 //   kRatio   a share of the tokens seen, in (0, 1]: n = floor(ratio x seen) entries per layer and
-//   KV head kTokens  n entries per layer and KV head kBytes   a hard cap on used bytes: whole
-//   pages, metadata included
-// Every kind is raised to two entries (the first and the newest) per layer and head.
+//            KV head
+//   kTokens  n entries per layer and KV head
+//   kBytes   a hard cap on used bytes: whole pages, metadata included
+// For int8 entries, n is floored after multiplication with the number of them that have the payload
+// of one bf16 entry. Every kind is raised to two entries (the first and the newest) per layer and
+// head.
 struct Budget {
   enum class Unit { kRatio, kTokens, kBytes };
 
@@ -25,6 +28,8 @@ struct Budget {
   double ratio = 1.0;
   int64_t tokens = 0;
   int64_t bytes = 0;
+
+  bool operator==(const Budget&) const = default;
 };
 
 // INVALID_ARGUMENT naming the field: ratio outside (0, 1] or not a number, tokens < 1, bytes < 1.
@@ -45,6 +50,10 @@ struct EffectiveBudget {
 EffectiveBudget ResolveBudget(const Budget& budget, int64_t seen, double slope_r,
                               std::span<const int32_t> holds, const EntryLayout& layout,
                               CacheShape shape);
+// The same into one that is used again: this is asked for every token.
+void ResolveBudget(const Budget& budget, int64_t seen, double slope_r,
+                   std::span<const int32_t> holds, const EntryLayout& layout, CacheShape shape,
+                   EffectiveBudget* effective);
 
 // Bytes a decode step may need above its shares before it evicts: one page per KV head.
 int64_t AppendHeadroomBytes(const EntryLayout& layout, CacheShape shape);

@@ -53,26 +53,16 @@ void HeadCache::MakeWritable(int64_t first, PageAccount* account, std::vector<Pa
   }
 }
 
-uint8_t* HeadCache::KeyAt(int32_t slot) const {
-  const int64_t in_page = slot % layout_->entries_per_page();
-  return Page(slot) + layout_->k_offset() + in_page * layout_->vector_bytes();
-}
-
-uint8_t* HeadCache::ValueAt(int32_t slot) const {
-  const int64_t in_page = slot % layout_->entries_per_page();
-  return Page(slot) + layout_->v_offset() + in_page * layout_->vector_bytes();
-}
-
 uint8_t* HeadCache::MetaAt(int32_t slot) const {
-  const int64_t in_page = slot % layout_->entries_per_page();
-  return Page(slot) + layout_->meta_offset() + in_page * static_cast<int64_t>(sizeof(EntryMeta));
+  return Page(slot) + layout_->meta_offset() +
+         InPage(slot) * static_cast<int64_t>(sizeof(EntryMeta));
 }
 
 void HeadCache::Append(const float* k, const float* v, EntryMeta meta) {
   CONCERTINA_CHECK(PagesMissingFor(entries_ + 1) == 0, "an entry is appended without a page");
   const int32_t slot = entries_++;
-  StoreVector(layout_->type(), k, layout_->head_dim(), KeyAt(slot));
-  StoreVector(layout_->type(), v, layout_->head_dim(), ValueAt(slot));
+  layout_->StoreKey(k, InPage(slot), Page(slot));
+  layout_->StoreValue(v, InPage(slot), Page(slot));
   SetMeta(slot, meta);
 }
 
@@ -87,15 +77,15 @@ void HeadCache::SetMeta(int32_t slot, EntryMeta meta) {
 }
 
 void HeadCache::LoadKey(int32_t slot, float* k) const {
-  LoadVector(layout_->type(), KeyAt(slot), layout_->head_dim(), k);
+  layout_->LoadKey(Page(slot), InPage(slot), k);
 }
 
 void HeadCache::LoadValue(int32_t slot, float* v) const {
-  LoadVector(layout_->type(), ValueAt(slot), layout_->head_dim(), v);
+  layout_->LoadValue(Page(slot), InPage(slot), v);
 }
 
 void HeadCache::StoreKey(int32_t slot, const float* k) {
-  StoreVector(layout_->type(), k, layout_->head_dim(), KeyAt(slot));
+  layout_->StoreKey(k, InPage(slot), Page(slot));
 }
 
 std::vector<int32_t> HeadCache::SlotsInBirthOrder() const {
@@ -178,9 +168,7 @@ uint32_t HeadCache::NewestBirth() const {
 }
 
 void HeadCache::MoveEntry(int32_t from, int32_t to) {
-  std::memcpy(KeyAt(to), KeyAt(from), static_cast<size_t>(layout_->vector_bytes()));
-  std::memcpy(ValueAt(to), ValueAt(from), static_cast<size_t>(layout_->vector_bytes()));
-  SetMeta(to, Meta(from));
+  layout_->CopyEntry(Page(from), InPage(from), Page(to), InPage(to));
   scores_[to] = scores_[from];
 }
 

@@ -81,8 +81,7 @@ class HeadCache {
 
  private:
   uint8_t* Page(int32_t slot) const { return bases_[slot / layout_->entries_per_page()]; }
-  uint8_t* KeyAt(int32_t slot) const;
-  uint8_t* ValueAt(int32_t slot) const;
+  int64_t InPage(int32_t slot) const { return slot % layout_->entries_per_page(); }
   uint8_t* MetaAt(int32_t slot) const;
   void SetMeta(int32_t slot, EntryMeta meta);
   void MoveEntry(int32_t from, int32_t to);

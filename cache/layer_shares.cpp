@@ -11,33 +11,41 @@ namespace {
 
 constexpr int32_t kFloor = 2;  // the first and the newest entry
 
-std::vector<double> Weights(double slope_r, size_t layers) {
-  const double first = 2.0 / (1.0 + slope_r);
-  const double last = 2.0 * slope_r / (1.0 + slope_r);
-  std::vector<double> weights(layers, 1.0);
-  for (size_t l = 0; layers > 1 && l < layers; ++l) {
-    const double t = static_cast<double>(l) / static_cast<double>(layers - 1);
-    weights[l] = first + (last - first) * t;
-  }
-  return weights;
-}
+// Weights rise linearly from the first layer to the last.
+class Weights {
+ public:
+  Weights(double slope_r, size_t layers)
+      : first_(layers > 1 ? 2.0 / (1.0 + slope_r) : 1.0),
+        last_(layers > 1 ? 2.0 * slope_r / (1.0 + slope_r) : 1.0),
+        layers_(layers) {}
 
-// Layers whose share is not at a bound, and what is left for them.
+  double operator[](size_t layer) const {
+    if (layers_ == 1) {
+      return first_;
+    }
+    const double t = static_cast<double>(layer) / static_cast<double>(layers_ - 1);
+    return first_ + (last_ - first_) * t;
+  }
+
+ private:
+  double first_;
+  double last_;
+  size_t layers_;
+};
+
+// What is left for the layers whose share is not yet known (negative), and their weight.
 struct Open {
-  std::vector<bool> layer;
   double weight = 0;
   int64_t left = 0;
 };
 
-Open Remaining(const std::vector<double>& weights, const std::vector<int32_t>& fixed,
-               int64_t total) {
-  Open open{.layer = std::vector<bool>(weights.size()), .left = total};
-  for (size_t l = 0; l < weights.size(); ++l) {
-    open.layer[l] = fixed[l] < 0;
-    if (open.layer[l]) {
+Open Remaining(const Weights& weights, const std::vector<int32_t>& shares, int64_t total) {
+  Open open{.left = total};
+  for (size_t l = 0; l < shares.size(); ++l) {
+    if (shares[l] < 0) {
       open.weight += weights[l];
     } else {
-      open.left -= fixed[l];
+      open.left -= shares[l];
     }
   }
   return open;
@@ -45,45 +53,44 @@ Open Remaining(const std::vector<double>& weights, const std::vector<int32_t>& f
 
 // Finds the layers that end at a bound. Layers are fixed on one side only per round, on the side
 // whose violations weigh more: those stay violated whatever happens to the others.
-std::vector<int32_t> FixBounds(const std::vector<double>& weights, std::span<const int32_t> holds,
-                               int64_t total) {
-  std::vector<int32_t> fixed(weights.size(), -1);
+void FixBounds(const Weights& weights, std::span<const int32_t> holds, int64_t total,
+               std::vector<int32_t>* shares) {
   while (true) {
-    const Open open = Remaining(weights, fixed, total);
+    const Open open = Remaining(weights, *shares, total);
     if (open.weight <= 0) {
-      return fixed;
+      return;
     }
     const double scale = static_cast<double>(open.left) / open.weight;
     double above = 0;
     double below = 0;
-    for (size_t l = 0; l < weights.size(); ++l) {
+    for (size_t l = 0; l < holds.size(); ++l) {
       const double share = scale * weights[l];
-      if (open.layer[l]) {
+      if ((*shares)[l] < 0) {
         above += std::max(0.0, share - holds[l]);
         below += std::max(0.0, std::min(kFloor, holds[l]) - share);
       }
     }
     bool changed = false;
-    for (size_t l = 0; l < weights.size(); ++l) {
+    for (size_t l = 0; l < holds.size(); ++l) {
       const double share = scale * weights[l];
       const int32_t low = std::min(kFloor, holds[l]);
       const bool at_cap = above >= below && share >= holds[l];
       const bool at_floor = above <= below && share <= low;
-      if (open.layer[l] && (at_cap || at_floor)) {
-        fixed[l] = at_cap ? holds[l] : low;
+      if ((*shares)[l] < 0 && (at_cap || at_floor)) {
+        (*shares)[l] = at_cap ? holds[l] : low;
         changed = true;
       }
     }
     if (!changed) {
-      return fixed;
+      return;
     }
   }
 }
 
 }  // namespace
 
-std::vector<int32_t> LayerShares(int64_t total_entries_per_head, double slope_r,
-                                 std::span<const int32_t> holds) {
+void LayerShares(int64_t total_entries_per_head, double slope_r, std::span<const int32_t> holds,
+                 std::vector<int32_t>* shares) {
   CONCERTINA_CHECK(slope_r > 0, "the slope of shares must be positive");
   int64_t most = 0;
   int64_t least = 0;
@@ -93,27 +100,41 @@ std::vector<int32_t> LayerShares(int64_t total_entries_per_head, double slope_r,
   }
   const int64_t total = std::min(std::max(total_entries_per_head, least), most);
   if (total == most) {
-    return {holds.begin(), holds.end()};
+    shares->assign(holds.begin(), holds.end());
+    return;
   }
-  const std::vector<double> weights = Weights(slope_r, holds.size());
-  std::vector<int32_t> shares = FixBounds(weights, holds, total);
-  const Open open = Remaining(weights, shares, total);
+  const Weights weights(slope_r, holds.size());
+  shares->assign(holds.size(), -1);
+  FixBounds(weights, holds, total, shares);
+  const Open open = Remaining(weights, *shares, total);
+  // Open layers hold -1 - their floored share until the remainder is given out.
   int64_t left = open.left;
-  for (size_t l = 0; l < shares.size(); ++l) {
-    if (open.layer[l]) {
+  for (size_t l = 0; l < holds.size(); ++l) {
+    if ((*shares)[l] < 0) {
       // The nudge keeps a share that is a whole number from being floored to the one below.
       const double share = static_cast<double>(open.left) / open.weight * weights[l];
-      shares[l] = static_cast<int32_t>(std::floor(share + 1e-9));
-      left -= shares[l];
+      const auto floored = static_cast<int32_t>(std::floor(share + 1e-9));
+      (*shares)[l] = -1 - floored;
+      left -= floored;
     }
   }
-  for (size_t l = shares.size(); l-- > 0 && left > 0;) {
-    if (shares[l] < holds[l] && open.layer[l]) {
-      ++shares[l];
-      --left;
+  for (size_t l = holds.size(); l-- > 0;) {
+    int32_t& share = (*shares)[l];
+    if (share < 0) {
+      share = -1 - share;
+      if (left > 0 && share < holds[l]) {
+        ++share;
+        --left;
+      }
     }
   }
   CONCERTINA_CHECK(left == 0, "layer shares do not add up");
+}
+
+std::vector<int32_t> LayerShares(int64_t total_entries_per_head, double slope_r,
+                                 std::span<const int32_t> holds) {
+  std::vector<int32_t> shares;
+  LayerShares(total_entries_per_head, slope_r, holds, &shares);
   return shares;
 }
 

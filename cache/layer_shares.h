@@ -17,5 +17,8 @@ namespace concertina {
 // REQUIRES: slope_r > 0, holds[l] >= 0.
 std::vector<int32_t> LayerShares(int64_t total_entries_per_head, double slope_r,
                                  std::span<const int32_t> holds);
+// The same into a vector that is used again: this is asked for every token.
+void LayerShares(int64_t total_entries_per_head, double slope_r, std::span<const int32_t> holds,
+                 std::vector<int32_t>* shares);
 
 }  // namespace concertina

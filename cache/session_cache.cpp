@@ -78,17 +78,32 @@ std::vector<int32_t> SessionCache::Holds(int32_t more) const {
   return holds;
 }
 
-EffectiveBudget SessionCache::Resolve(int64_t seen, std::span<const int32_t> holds) const {
+Budget SessionCache::GrantedBudget() const {
   // A policy that drops nothing is granted everything; BeginPrefill and AppendToken hold it to byte
   // budgets.
-  const Budget budget = policy_->keeps_everything() ? Budget::Ratio(1.0) : budget_;
-  return ResolveBudget(budget, seen, policy_->slope_r(), holds, layout_, shape_);
+  return policy_->keeps_everything() ? Budget::Ratio(1.0) : budget_;
+}
+
+EffectiveBudget SessionCache::Resolve(int64_t seen, std::span<const int32_t> holds) const {
+  return ResolveBudget(GrantedBudget(), seen, policy_->slope_r(), holds, layout_, shape_);
 }
 
 EffectiveBudget SessionCache::effective_budget() const { return Resolve(seen_, Holds(0)); }
 
 void SessionCache::BeginStep(int64_t seen, int32_t more) {
-  step_ = Resolve(seen, Holds(more));
+  // At its cap a cache is of the same size at every token, and what a byte budget buys then takes
+  // many tries to find.
+  bool known = step_budget_ == budget_ && budget_.unit == Budget::Unit::kBytes;
+  step_holds_.resize(static_cast<size_t>(shape_.layers));
+  for (int layer = 0; layer < shape_.layers; ++layer) {
+    const int32_t holds = EntriesIn(layer, 0) + more;
+    known = known && step_holds_[layer] == holds;
+    step_holds_[layer] = holds;
+  }
+  if (!known) {
+    ResolveBudget(GrantedBudget(), seen, policy_->slope_r(), step_holds_, layout_, shape_, &step_);
+    step_budget_ = budget_;
+  }
   step_bytes_max_ = std::max({budget_.bytes - AppendHeadroomBytes(layout_, shape_),
                               step_.bytes_used_at_shares, used_bytes()});
 }

@@ -173,6 +173,7 @@ class SessionCache {
     return heads_[static_cast<size_t>(layer) * shape_.kv_heads + head];
   }
   std::vector<int32_t> Holds(int32_t more) const;
+  Budget GrantedBudget() const;
   EffectiveBudget Resolve(int64_t seen, std::span<const int32_t> holds) const;
   // Resolves the budget for the fold or step about to begin and fixes the bytes it may use
   // meanwhile.
@@ -191,6 +192,8 @@ class SessionCache {
   int64_t LastingSharedBytes() const;
   absl::Status StoreNew(int layer, const LayerPrompt& prompt);
   absl::Status StoreKept(int layer, const LayerPrompt& prompt, const Selection& kept);
+  void AppendKept(const LayerPrompt& prompt, std::span<const int32_t> kept, int head,
+                  HeadCache* cache) const;
   void ReleaseLayer(int layer);
   std::vector<uint32_t> LiveBirths() const;
   absl::Status RotateKeys(const PositionMap& next, const RotateFn& rotate);
@@ -205,7 +208,9 @@ class SessionCache {
   PositionMap positions_;
   int64_t seen_ = 0;
 
-  EffectiveBudget step_;        // shares of the fold or decode step under way
+  EffectiveBudget step_;  // shares of the fold or decode step under way
+  Budget step_budget_;    // what step_ was computed from
+  std::vector<int32_t> step_holds_;
   int64_t step_bytes_max_ = 0;  // bytes it may use meanwhile (byte budgets)
   int32_t prefill_tokens_ = 0;  // 0: no prefill under way
   int next_layer_ = 0;          // layer to fold or to append to next
@@ -213,6 +218,7 @@ class SessionCache {
   bool decoding_ = false;
   bool step_open_ = false;  // a decode step has appended to some layer
   std::vector<float> scratch_;
+  std::vector<PageId> fresh_;  // MakeRoom's
 };
 
 }  // namespace concertina

@@ -38,16 +38,20 @@ absl::Status SessionCache::MakeRoom(int layer, int32_t more) {
     lacking += cache.PagesMissingFor(cache.entries() + more) +
                cache.PagesToCopy(first_written(cache), account_);
   }
-  std::vector<PageId> fresh;
-  if (absl::Status taken = account_.Take(lacking, &fresh); !taken.ok()) {
+  if (lacking == 0 && account_.shared_bytes() == 0) {  // as for most tokens
+    return absl::OkStatus();
+  }
+  fresh_.clear();
+  if (absl::Status taken = account_.Take(lacking, &fresh_); !taken.ok()) {
     return taken;
   }
+  std::reverse(fresh_.begin(), fresh_.end());  // used from the end, in ascending order
   for (int head = 0; head < shape_.kv_heads; ++head) {
     HeadCache& cache = Head(layer, head);
-    cache.MakeWritable(first_written(cache), &account_, &fresh);
+    cache.MakeWritable(first_written(cache), &account_, &fresh_);
     while (cache.PagesMissingFor(cache.entries() + more) > 0) {
-      cache.AddPage(fresh.back(), account_.pool()->Data(fresh.back()));
-      fresh.pop_back();
+      cache.AddPage(fresh_.back(), account_.pool()->Data(fresh_.back()));
+      fresh_.pop_back();
     }
   }
   return absl::OkStatus();

@@ -155,6 +155,34 @@ absl::Status SessionCache::StoreNew(int layer, const LayerPrompt& prompt) {
   return absl::OkStatus();
 }
 
+void SessionCache::AppendKept(const LayerPrompt& prompt, std::span<const int32_t> kept, int head,
+                              HeadCache* cache) const {
+  const int64_t row = head * prompt.capacity;
+  const auto append = [&](int32_t index, const float* k, const float* v, uint16_t mass) {
+    const int64_t from = row + index;
+    cache->Append(
+        k, v, {.birth = prompt.birth[from], .score = PackScore(prompt.score[from]), .mass = mass});
+  };
+  const int64_t d = shape_.head_dim;
+  if (!policy_->merges()) {
+    for (const int32_t index : kept) {
+      const int64_t from = row + index;
+      append(index, prompt.k + from * d, prompt.v + from * d, prompt.mass[from]);
+    }
+    return;
+  }
+  const HeadEntries entries{.k = prompt.k + row * d,
+                            .v = prompt.v + row * d,
+                            .mass = prompt.mass + row,
+                            .entries = prompt.entries(),
+                            .head_dim = shape_.head_dim};
+  const MergedHead merged = policy_->Merge(entries, kept);
+  for (size_t i = 0; i < kept.size(); ++i) {
+    const auto at = static_cast<int64_t>(i) * d;
+    append(kept[i], merged.k.data() + at, merged.v.data() + at, merged.mass[i]);
+  }
+}
+
 absl::Status SessionCache::StoreKept(int layer, const LayerPrompt& prompt, const Selection& kept) {
   ReleaseLayer(layer);
   std::vector<PageId> pages;
@@ -169,21 +197,7 @@ absl::Status SessionCache::StoreKept(int layer, const LayerPrompt& prompt, const
     for (const PageId page : pages) {
       cache.AddPage(page, account_.pool()->Data(page));
     }
-    const int64_t row = head * prompt.capacity;
-    const HeadEntries entries{.k = prompt.k + row * shape_.head_dim,
-                              .v = prompt.v + row * shape_.head_dim,
-                              .mass = prompt.mass + row,
-                              .entries = prompt.entries(),
-                              .head_dim = shape_.head_dim};
-    const MergedHead merged = policy_->Merge(entries, kept[head]);
-    for (int32_t i = 0; i < count; ++i) {
-      const int64_t from = row + kept[head][i];
-      cache.Append(merged.k.data() + static_cast<int64_t>(i) * shape_.head_dim,
-                   merged.v.data() + static_cast<int64_t>(i) * shape_.head_dim,
-                   {.birth = prompt.birth[from],
-                    .score = PackScore(prompt.score[from]),
-                    .mass = merged.mass[i]});
-    }
+    AppendKept(prompt, kept[head], head, &cache);
     cache.MarkFold();
   }
   return absl::OkStatus();

@@ -19,6 +19,7 @@ class Elastic final : public Policy {
 
   std::string_view name() const override { return "elastic"; }
 
+  bool merges() const override { return merge_ != MergeMode::kNone; }
   MergedHead Merge(const HeadEntries& head, std::span<const int32_t> kept) const override {
     return MergeBuckets(head, kept, merge_, pure_sink_);
   }

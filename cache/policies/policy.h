@@ -69,6 +69,8 @@ class Policy {
   // Chooses KeptCount(keep) entries of every head; the first and the newest are always among them.
   Selection Select(const LayerView& layer, int32_t keep) const;
 
+  // False: kept entries stay as they are, and Merge() says no more than that.
+  virtual bool merges() const { return false; }
   // The kept entries' K, V and mass (mass nullptr in `head` is not allowed).
   virtual MergedHead Merge(const HeadEntries& head, std::span<const int32_t> kept) const;
 

@@ -18,7 +18,10 @@ namespace {
 // For the last bytes of calls that are over, and for calls that only look.
 constexpr std::chrono::milliseconds kFlushTime{500};
 
-std::string TypeName(EntryType type) { return type == EntryType::kF32 ? "f32" : "bf16"; }
+std::string TypeName(EntryType type) {
+  if (type == EntryType::kF32) return "f32";
+  return type == EntryType::kInt8 ? "int8" : "bf16";
+}
 
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ServerConfig& config, Log& log) {
   const auto start = std::chrono::steady_clock::now();

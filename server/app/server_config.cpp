@@ -12,7 +12,6 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "models/tuning/choose.h"
 #include "models/tuning/weight_types.h"
 #include "server/app/config_checks.h"
 #include "server/app/config_file.h"
@@ -119,17 +118,20 @@ absl::Status Read(const CommandLine& line, ConfigDraft& draft) {
   return absl::OkStatus();
 }
 
-// A tower is not held in 8 bits unless asked to.
 WeightSettings ResolveWeights(const ConfigDraft& draft) {
   WeightSettings settings = WeightSettings::Auto();
   settings.few = MatrixTypeByName(draft.weights);
   settings.many =
       draft.weights_prefill == "same" ? settings.few : MatrixTypeByName(draft.weights_prefill);
   settings.vision = MatrixTypeByName(draft.weights_vision);
-  const bool also_for_vision = settings.few.has_value() && AllowedForVision(*settings.few);
-  if (!settings.vision.has_value() && also_for_vision) settings.vision = settings.few;
+  if (!settings.vision.has_value()) settings.vision = settings.few;
   settings.measure_all = true;
   return settings;
+}
+
+EntryType EntryTypeOf(const std::string& name) {
+  if (name == "f32") return EntryType::kF32;
+  return name == "int8" ? EntryType::kInt8 : EntryType::kBf16;
 }
 
 // Replaces what is left to the machine by what it comes to, so that the draft can be printed.
@@ -142,7 +144,7 @@ void Resolve(ConfigDraft& draft) {
   config.vision = draft.vision == "none" ? "" : draft.vision;
   if (draft.kv == "auto") draft.kv = draft.weights == "f32" ? "f32" : "bf16";
   config.weights = ResolveWeights(draft);
-  config.engine.default_entry_type = draft.kv == "bf16" ? EntryType::kBf16 : EntryType::kF32;
+  config.engine.default_entry_type = EntryTypeOf(draft.kv);
   if (config.engine.threads == 0) {
     config.engine.threads = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));
   }

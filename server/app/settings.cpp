@@ -47,8 +47,7 @@ void AddWeights(std::vector<Setting>& all, const char* group) {
       {"weights-prefill", group, "Type of a second copy for prompts; same: as weights says"},
       {"same", "f32", "bf16", "int8", "stored"}, Of(&ConfigDraft::weights_prefill)));
   all.push_back(
-      ChoiceSetting({"weights-vision", group,
-                     "Type of the vision tower; auto: f32 or bf16, as weights or measured"},
+      ChoiceSetting({"weights-vision", group, "Type of the vision tower; auto: as weights says"},
                     {"auto", "f32", "bf16", "int8"}, Of(&ConfigDraft::weights_vision)));
 }
 
@@ -93,7 +92,7 @@ void AddCache(std::vector<Setting>& all) {
   all.push_back(SizeSetting({"pool-bytes", group, "Size of the cache pool"}, 64 * kKiB, 64 * kTiB,
                             Of(&EngineOptions::pool_bytes)));
   all.push_back(ChoiceSetting({"kv", group, "Type of cached keys and values; auto: as the weights"},
-                              {"auto", "f32", "bf16"}, Of(&ConfigDraft::kv)));
+                              {"auto", "f32", "bf16", "int8"}, Of(&ConfigDraft::kv)));
   all.push_back(ChoiceSetting({"policy", group, "Cache policy of sessions that name none"},
                               {PolicyNames().begin(), PolicyNames().end()},
                               Of(&EngineOptions::default_policy)));

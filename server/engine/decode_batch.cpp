@@ -4,6 +4,21 @@
 #include <cstring>
 
 namespace concertina {
+namespace {
+
+KvType KvTypeOf(EntryType type) {
+  switch (type) {
+    case EntryType::kF32:
+      return KvType::kF32;
+    case EntryType::kBf16:
+      return KvType::kBf16;
+    case EntryType::kInt8:
+      break;
+  }
+  return KvType::kInt8;
+}
+
+}  // namespace
 
 void DecodeBatch::Run(std::span<DecodeRow> rows) {
   Embed(rows);
@@ -55,14 +70,14 @@ void DecodeBatch::Attend(int32_t layer, const LanguageModel::Projected& projecte
   const int64_t group = config.heads / config.kv_heads;
   const int64_t head_stride = group * config.head_dim;
   const int64_t q_width = int64_t{config.heads} * config.head_dim;
-  for (EntryType type : {EntryType::kF32, EntryType::kBf16}) {
+  for (const EntryType type : {EntryType::kF32, EntryType::kBf16, EntryType::kInt8}) {
     items_.clear();
     PageLayout layout{};
     for (size_t i = 0; i < rows.size(); ++i) {
       SessionCache& cache = *rows[i].cache;
       if (!rows[i].status.ok() || cache.layout().type() != type) continue;
       layout = {.head_dim = config.head_dim,
-                .type = type == EntryType::kF32 ? KvType::kF32 : KvType::kBf16,
+                .type = KvTypeOf(type),
                 .k_offset = cache.layout().k_offset(),
                 .v_offset = cache.layout().v_offset()};
       for (int32_t head = 0; head < config.kv_heads; ++head) {

@@ -154,6 +154,19 @@ TEST_F(ResolveTest, RatioIsAFlooredShareOfTheTokensSeen) {
   EXPECT_EQ(Resolve(Budget::Ratio(0.9), 1000, 50).shares, std::vector<int32_t>(6, 50));
 }
 
+TEST_F(ResolveTest, BytesEntriesAreGrantedThePayloadOfBf16Ones) {
+  const EntryLayout bytes(shape_, EntryType::kInt8, PageBytesFor(shape_));
+  const std::vector<int32_t> holds(6, 105);
+  // 64 bytes of payload against 36.
+  const auto resolve = [&](const Budget& budget) {
+    return ResolveBudget(budget, 105, 2.5, holds, bytes, shape_).entries_total / (6 * 3);
+  };
+  EXPECT_EQ(resolve(Budget::Ratio(0.2)), 37);
+  EXPECT_EQ(resolve(Budget::Ratio(0.6)), 105);
+  EXPECT_EQ(resolve(Budget::Tokens(20)), 35);
+  EXPECT_EQ(resolve(Budget::Tokens(std::numeric_limits<int64_t>::max())), 105);
+}
+
 TEST_F(ResolveTest, TheFloorIsTwoEntries) {
   for (const Budget& budget : {Budget::Ratio(0.001), Budget::Tokens(1), Budget::Bytes(1)}) {
     const EffectiveBudget effective = Resolve(budget, 100, 100);

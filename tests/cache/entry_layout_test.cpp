@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <vector>
@@ -11,9 +13,32 @@
 namespace concertina {
 namespace {
 
+constexpr CacheShape Shape(int32_t head_dim) {
+  return {.layers = 3, .kv_heads = 2, .head_dim = head_dim};
+}
+
+// Stores a key and a value of an entry in the middle of a page and loads them again.
+std::vector<float> ThereAndBack(EntryType type, const std::vector<float>& values) {
+  const CacheShape shape = Shape(static_cast<int32_t>(values.size()));
+  const EntryLayout layout(shape, type, PageBytesFor(shape));
+  std::vector<uint8_t> page(static_cast<size_t>(layout.page_bytes()), 0xff);
+  const std::vector<float> other(values.size(), 3.0F);
+  std::vector<float> key(values.size()), value(values.size());
+  layout.StoreKey(values.data(), 1, page.data());
+  layout.StoreValue(other.data(), 0, page.data());
+  layout.StoreValue(values.data(), 1, page.data());
+  layout.StoreKey(other.data(), 0, page.data());
+  layout.LoadKey(page.data(), 1, key.data());
+  layout.LoadValue(page.data(), 1, value.data());
+  EXPECT_EQ(std::memcmp(key.data(), value.data(), key.size() * sizeof(float)), 0);
+  layout.LoadKey(page.data(), 0, value.data());
+  EXPECT_NEAR(value.front(), 3.0F, 0.02F);
+  return key;
+}
+
 TEST(EntryLayoutTest, PagesHoldFourShortOrTwoLongEntries) {
   for (const int32_t head_dim : {1, 4, 16, 64, 80, 128}) {
-    const CacheShape shape{.layers = 3, .kv_heads = 2, .head_dim = head_dim};
+    const CacheShape shape = Shape(head_dim);
     const int64_t page_bytes = PageBytesFor(shape);
     EXPECT_EQ(page_bytes, 4 * (4 * head_dim + 8));
     for (const EntryType type : {EntryType::kBf16, EntryType::kF32}) {
@@ -44,11 +69,7 @@ TEST(EntryLayoutTest, Bf16RoundsToNearestEven) {
                                      std::numeric_limits<float>::infinity(),
                                      std::numeric_limits<float>::quiet_NaN(),
                                      1e-40F};
-  std::vector<uint8_t> stored(values.size() * 2);
-  std::vector<float> loaded(values.size());
-  const auto count = static_cast<int64_t>(values.size());
-  StoreVector(EntryType::kBf16, values.data(), count, stored.data());
-  LoadVector(EntryType::kBf16, stored.data(), count, loaded.data());
+  const std::vector<float> loaded = ThereAndBack(EntryType::kBf16, values);
   EXPECT_EQ(loaded[0], 1.0F);
   EXPECT_EQ(loaded[1], exact);
   EXPECT_EQ(loaded[2], 1.0F);               // tie: down to the even code
@@ -61,11 +82,43 @@ TEST(EntryLayoutTest, Bf16RoundsToNearestEven) {
 
 TEST(EntryLayoutTest, F32IsKeptBitForBit) {
   const std::vector<float> values = {1.1F, -3e-39F, 7e30F};
-  std::vector<uint8_t> stored(12);
-  std::vector<float> loaded(3);
-  StoreVector(EntryType::kF32, values.data(), 3, stored.data());
-  LoadVector(EntryType::kF32, stored.data(), 3, loaded.data());
-  EXPECT_EQ(values, loaded);
+  EXPECT_EQ(ThereAndBack(EntryType::kF32, values), values);
+}
+
+TEST(EntryLayoutTest, SevenBytesEntriesOf64DimensionsFillAPage) {
+  const CacheShape shape = Shape(64);
+  const EntryLayout layout(shape, EntryType::kInt8, PageBytesFor(shape));
+  EXPECT_EQ(layout.entries_per_page(), 7);
+  EXPECT_EQ(layout.entry_payload_bytes(), 2 * (64 + 2));
+  EXPECT_EQ(layout.v_offset(), 7 * (64 + 2));
+  EXPECT_LE(layout.meta_offset() + 7 * 8, layout.page_bytes());
+  EXPECT_DOUBLE_EQ(layout.entries_per_bf16_entry(), 256.0 / 132.0);
+}
+
+TEST(EntryLayoutTest, BytesAreWithinHalfAStepAndStayAsTheyAre) {
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal;
+  for (int i = 0; i < 200; ++i) {
+    std::vector<float> values(96);
+    float largest = 0;
+    for (float& value : values) {
+      value = normal(random) * std::exp2(static_cast<float>(i % 40 - 20));
+      largest = std::max(largest, std::fabs(value));
+    }
+    const std::vector<float> once = ThereAndBack(EntryType::kInt8, values);
+    for (size_t j = 0; j < values.size(); ++j) {
+      // Half a step, and what rounding the scale to bf16 may clip off the largest.
+      ASSERT_NEAR(once[j], values[j], largest * (0.5F / 127 + 1.0F / 256));
+    }
+    ASSERT_EQ(ThereAndBack(EntryType::kInt8, once), once);
+  }
+}
+
+TEST(EntryLayoutTest, OddVectorsOfBytesAreDefined) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(ThereAndBack(EntryType::kInt8, {0.0F, -0.0F}), (std::vector<float>{0.0F, 0.0F}));
+  EXPECT_EQ(ThereAndBack(EntryType::kInt8, {1e-40F, -1e-40F}), (std::vector<float>{0.0F, 0.0F}));
+  EXPECT_TRUE(std::isnan(ThereAndBack(EntryType::kInt8, {infinity, 1.0F})[1]));
 }
 
 TEST(PackedScoreTest, RelativeErrorIsAtMostTwoToTheMinusEleven) {

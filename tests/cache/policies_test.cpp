@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "cache/anchors.h"
 #include "cache/policies/policy.h"
@@ -26,6 +27,29 @@ TEST(AnchorsTest, NotANumberCountsAsLowest) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> scores = {nan, nan, 1, nan, 2, nan};
   EXPECT_EQ(SelectAnchors(scores, 4), (std::vector<int32_t>{0, 2, 4, 5}));
+}
+
+// Few values, so that ties abound; both zeros are one value.
+TEST(AnchorsTest, ScoresDecideThenIndices) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kValues[] = {0.0F, -0.0F, 1e-40F, 0.25F, 3.0F, -0.25F, -3.0F, kInfinity};
+  std::vector<float> scores(200);
+  uint32_t state = 1;
+  for (float& score : scores) {
+    state = state * 1664525U + 1013904223U;
+    score = kValues[state >> 29];
+  }
+  std::vector<int32_t> order(scores.size() - 2);
+  std::iota(order.begin(), order.end(), 1);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return scores[a] > scores[b]; });
+  for (const int32_t kept : {2, 3, 4, 50, 101, 199}) {
+    std::vector<int32_t> expected(order.begin(), order.begin() + kept - 2);
+    expected.push_back(0);
+    expected.push_back(199);
+    std::sort(expected.begin(), expected.end());
+    EXPECT_EQ(SelectAnchors(scores, kept), expected) << kept;
+  }
 }
 
 TEST(BucketsTest, AreCutHalfWayTheLeftTakingTheMiddle) {

@@ -28,6 +28,7 @@ const Shape kShapes[] = {
     {{.layers = 4, .kv_heads = 2, .head_dim = 16}, EntryType::kBf16},
     {{.layers = 3, .kv_heads = 3, .head_dim = 64}, EntryType::kF32},
     {{.layers = 5, .kv_heads = 1, .head_dim = 64}, EntryType::kBf16},
+    {{.layers = 4, .kv_heads = 2, .head_dim = 64}, EntryType::kInt8},
 };
 
 std::vector<Budget> Budgets(CacheShape shape) {
@@ -73,9 +74,11 @@ class MatrixTest : public ::testing::TestWithParam<std::string_view> {
   // Entries granted in all, computed from the definition.
   static int64_t Granted(const Budget& budget, const SessionCache& cache, int64_t held_before) {
     const CacheShape shape = cache.shape();
-    const int64_t n = budget.unit == Budget::Unit::kRatio
-                          ? static_cast<int64_t>(budget.ratio * static_cast<double>(cache.seen()))
-                          : budget.tokens;
+    const double gain = cache.layout().entries_per_bf16_entry();
+    const double bf16 = budget.unit == Budget::Unit::kRatio
+                            ? budget.ratio * static_cast<double>(cache.seen())
+                            : static_cast<double>(budget.tokens);
+    const auto n = static_cast<int64_t>(bf16 * gain);
     const int64_t per_head = std::max<int64_t>(2, n);
     return std::min(held_before, per_head * shape.layers * shape.kv_heads);
   }

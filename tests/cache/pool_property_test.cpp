@@ -24,6 +24,7 @@ using testing::MakePool;
 using testing::PolicyOf;
 using testing::Prefill;
 using testing::PromptWorkspace;
+using testing::StoredError;
 
 // What a session should hold, kept without looking at it: entries per layer.
 struct Model {
@@ -72,7 +73,7 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
     const auto names = PolicyNames();
     const std::string_view name = names[Below(static_cast<uint32_t>(names.size()))];
     const auto policy = PolicyOf(name, {.merge = MergeMode::kNone});
-    const EntryType type = Below(2) == 0 ? EntryType::kF32 : EntryType::kBf16;
+    const auto type = static_cast<EntryType>(Below(3));
     Session session{.cache = std::make_unique<SessionCache>(pool_.get(), shape_, type, policy,
                                                             RandomBudget(), OnContextEnd::kRebase),
                     .model = {.entries = std::vector<int32_t>(shape_.layers, 0)},
@@ -293,17 +294,18 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
 
   // No entry was overwritten by another session.
   void CheckOrigin(const Session& session) {
+    const float error = StoredError(session.cache->layout().type());
     for (int layer = 0; layer < shape_.layers; ++layer) {
       for (int head = 0; head < shape_.kv_heads; ++head) {
         const HeadContents held = Contents(*session.cache, layer, head);
         for (size_t i = 0; i < held.births.size(); ++i) {
           const uint32_t origin = OriginOf(session, held.births[i]);
           for (int64_t d = 0; d < shape_.head_dim; ++d) {
-            ASSERT_EQ(held.k[i * shape_.head_dim + d],
-                      Element(origin, layer, head, held.births[i], d, false))
+            ASSERT_NEAR(held.k[i * shape_.head_dim + d],
+                        Element(origin, layer, head, held.births[i], d, false), error)
                 << "seed " << seed_;
-            ASSERT_EQ(held.v[i * shape_.head_dim + d],
-                      Element(origin, layer, head, held.births[i], d, true))
+            ASSERT_NEAR(held.v[i * shape_.head_dim + d],
+                        Element(origin, layer, head, held.births[i], d, true), error)
                 << "seed " << seed_;
           }
         }

@@ -19,6 +19,7 @@ using testing::MakePool;
 using testing::PolicyOf;
 using testing::Prefill;
 using testing::PromptWorkspace;
+using testing::StoredError;
 
 class SessionCacheTest : public ::testing::Test {
  protected:
@@ -30,14 +31,15 @@ class SessionCacheTest : public ::testing::Test {
 
   // Every live entry still has the K and V it was made with.
   void CheckOrigin(const SessionCache& cache, uint32_t session) {
+    const float error = StoredError(cache.layout().type());
     for (int layer = 0; layer < shape_.layers; ++layer) {
       for (int head = 0; head < shape_.kv_heads; ++head) {
         const HeadContents held = Contents(cache, layer, head);
         for (size_t i = 0; i < held.births.size(); ++i) {
           for (int64_t d = 0; d < shape_.head_dim; ++d) {
             const size_t at = i * shape_.head_dim + d;
-            ASSERT_EQ(held.k[at], Element(session, layer, head, held.births[i], d, false));
-            ASSERT_EQ(held.v[at], Element(session, layer, head, held.births[i], d, true));
+            ASSERT_NEAR(held.k[at], Element(session, layer, head, held.births[i], d, false), error);
+            ASSERT_NEAR(held.v[at], Element(session, layer, head, held.births[i], d, true), error);
           }
         }
       }
@@ -64,7 +66,7 @@ TEST_F(SessionCacheTest, SharesFollowTheSlopeAndAddUp) {
 }
 
 TEST_F(SessionCacheTest, EntriesKeepTheirContentThroughTurns) {
-  for (const EntryType type : {EntryType::kBf16, EntryType::kF32}) {
+  for (const EntryType type : {EntryType::kBf16, EntryType::kF32, EntryType::kInt8}) {
     const auto a = Open(Budget::Ratio(0.3), "concertina", type);
     const auto b = Open(Budget::Tokens(9), "concertina", type);
     for (int turn = 0; turn < 5; ++turn) {

@@ -22,6 +22,10 @@ float Element(uint32_t session, int layer, int head, uint32_t birth, int64_t dim
   return static_cast<float>(static_cast<int>(bits % 256) - 128) / 128.0F;
 }
 
+float StoredError(EntryType type) {
+  return type == EntryType::kInt8 ? 0.5F / 127 + 1.0F / 256 : 0.0F;
+}
+
 LayerPrompt* PromptWorkspace::Prepare(const SessionCache& cache) {
   const CacheShape shape = cache.shape();
   const int64_t capacity = cache.PrefillEntries() + 3;  // strides are not the entry count

@@ -27,6 +27,8 @@ class PromptWorkspace {
 
 // A deterministic value in [-1, 1) for one element; exact in bf16.
 float Element(uint32_t session, int layer, int head, uint32_t birth, int64_t dim, bool value);
+// By how much a stored Element() may differ: 0, but half a step and a clipped end for bytes.
+float StoredError(EntryType type);
 
 // Writes K, V and attention for one layer of a prefill. `prompt` is loaded; the default writes
 // Element() and pseudo-random attention.

@@ -67,7 +67,7 @@ class RandomOperations {
     OpenSessionParams params;
     params.cache.policy = kPolicies[Pick(3)];
     params.cache.budget = RandomBudget();
-    params.cache.entry_type = Pick(2) ? EntryType::kF32 : EntryType::kBf16;
+    params.cache.entry_type = static_cast<EntryType>(Pick(3));
     auto session = engine_.Open(params);
     if (session.ok()) return ids_.push_back(session->session_id);
     Expect(session.status(), {reason::kPoolExhausted});

@@ -78,12 +78,12 @@ TEST_P(BudgetsHold, AfterEveryTurn) {
   EXPECT_EQ(engine.Settled().pool_reserved_bytes, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Policies, BudgetsHold,
-                         ::testing::Combine(::testing::Values("elastic", "concertina"),
-                                            ::testing::Values(Budget::Ratio(0.2),
-                                                              Budget::Tokens(12),
-                                                              Budget::Bytes(30000)),
-                                            ::testing::Values(EntryType::kF32, EntryType::kBf16)));
+INSTANTIATE_TEST_SUITE_P(
+    Policies, BudgetsHold,
+    ::testing::Combine(::testing::Values("elastic", "concertina"),
+                       ::testing::Values(Budget::Ratio(0.2), Budget::Tokens(12),
+                                         Budget::Bytes(30000)),
+                       ::testing::Values(EntryType::kF32, EntryType::kBf16, EntryType::kInt8)));
 
 TEST(Turns, LiveBudgetChangesBothWays) {
   TestEngine engine;

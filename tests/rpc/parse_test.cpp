@@ -109,6 +109,8 @@ TEST(CacheOptionsTest, OptionsReachTheEngine) {
   EXPECT_EQ(options->on_context_end, OnContextEnd::kRebase);
   EXPECT_EQ(options->entry_type, EntryType::kF32);
   EXPECT_FALSE(options->budget.has_value());
+  policy.set_entry_type(v1::ENTRY_TYPE_INT8);
+  EXPECT_EQ(ParseCacheOptions(&policy, nullptr, "concertina")->entry_type, EntryType::kInt8);
 }
 
 TEST(CacheOptionsTest, WhatWouldNotActIsRefused) {

@@ -49,6 +49,8 @@ absl::StatusOr<std::optional<EntryType>> ParseEntryType(v1::EntryType value) {
       return EntryType::kBf16;
     case v1::ENTRY_TYPE_F32:
       return EntryType::kF32;
+    case v1::ENTRY_TYPE_INT8:
+      return EntryType::kInt8;
     default:
       return FieldError("policy.entry_type", "unknown value");
   }

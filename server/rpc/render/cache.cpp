@@ -67,7 +67,15 @@ void Render(const FoldReport& layer, v1::LayerFold* out) {
 }
 
 v1::EntryType Render(EntryType type) {
-  return type == EntryType::kBf16 ? v1::ENTRY_TYPE_BF16 : v1::ENTRY_TYPE_F32;
+  switch (type) {
+    case EntryType::kF32:
+      return v1::ENTRY_TYPE_F32;
+    case EntryType::kBf16:
+      return v1::ENTRY_TYPE_BF16;
+    case EntryType::kInt8:
+      break;
+  }
+  return v1::ENTRY_TYPE_INT8;
 }
 
 void Render(const SessionInfo& session, v1::Session* out) {
