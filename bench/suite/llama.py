@@ -77,9 +77,8 @@ def batch(context):
     names = ["llama.batch_8", "llama.batch_16"]
 
     def measure(attention, _):
-        context_size = 16 * (900 + tokens + 8)
         command = [_program(context, "llama-batched-bench"), "-m", context.model,
-                   "-t", context.threads, "-fa", attention, "-c", context_size,
+                   "-t", context.threads, "-fa", attention, "-c", 16 * 1024,
                    "-npp", 900, "-ntg", tokens, "-npl", "8,16", "-pps", "--no-kv-unified",
                    "--output-format", "jsonl"]
         rows = process.json_lines(process.run(command, 300, log=context.log))
