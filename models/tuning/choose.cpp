@@ -103,15 +103,17 @@ MatrixType ChooseVisionType(std::span<const TypeRates> rates) {
     if (fastest == nullptr || ManySeconds(rate) < ManySeconds(*fastest)) fastest = &rate;
   }
   assert(fastest != nullptr);
+  const TypeRates* preferred = fastest;
+  double limit = kPairGain * ManySeconds(*fastest);
   for (const TypeRates& rate : rates) {
-    const bool as_fast = ManySeconds(rate) <= kTieMargin * ManySeconds(*fastest);
-    if (AllowedForVision(rate.type) && IsDeterministic(rate.type) && as_fast) return rate.type;
+    if (!AllowedForVision(rate.type) || !IsDeterministic(rate.type)) continue;
+    if (ManySeconds(rate) > limit) continue;
+    preferred = &rate;
+    limit = ManySeconds(rate);
   }
-  return fastest->type;
+  return preferred->type;
 }
 
-bool AllowedForVision(MatrixType type) {
-  return type == MatrixType::kF32 || type == MatrixType::kBf16;
-}
+bool AllowedForVision(MatrixType type) { return type != MatrixType::kStored; }
 
 }  // namespace concertina

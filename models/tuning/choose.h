@@ -34,11 +34,13 @@ inline constexpr double kPerplexityCostMax = 0.005;
 // slower. Pure function. REQUIRES: `rates` has the wanted types, and at least one.
 ChosenTypes ChooseTypes(std::span<const TypeRates> rates, const WantedTypes& wanted);
 
-// The fastest type for the many rows of a picture among those a vision tower may have, by the same
-// preferences. REQUIRES: `rates` has at least one of them.
+// The fastest type for the many rows of a picture among those a vision tower may have; one that is
+// not deterministic must be kPairGain times as fast as the others. REQUIRES: `rates` has at least
+// one of them.
 MatrixType ChooseVisionType(std::span<const TypeRates> rates);
 
-// Whether a vision tower may be held so without being asked to.
+// Whether a vision tower may be held so: its files have no blocks, and in 8 bits the bundled one
+// gives the same answers (tests/models/bundle/bundled_model_test.cpp).
 bool AllowedForVision(MatrixType type);
 
 }  // namespace concertina

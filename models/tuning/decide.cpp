@@ -73,9 +73,11 @@ WeightSettings WeightSettings::Auto() {
 }
 
 absl::StatusOr<WeightDecision> DecideWeights(WeightSettings settings, const SampleMatrix& sample) {
-  for (std::optional<MatrixType>* type : {&settings.few, &settings.many, &settings.vision}) {
-    Settle(*type, sample.stored.has_value());
-    if (*type == MatrixType::kBf16 && !Bf16MatrixSupported()) {
+  Settle(settings.few, sample.stored.has_value());
+  Settle(settings.many, sample.stored.has_value());
+  Settle(settings.vision, /*has_blocks=*/false);  // safetensors
+  for (const auto& type : {settings.few, settings.many, settings.vision}) {
+    if (type == MatrixType::kBf16 && !Bf16MatrixSupported()) {
       return absl::FailedPreconditionError("this CPU or LibTorch has no bf16 matrix products");
     }
   }

@@ -44,15 +44,14 @@ TEST(ServerConfigTest, DefaultsServeTheBundledModel) {
   EXPECT_EQ(parsed.config.engine.default_entry_type, EntryType::kBf16);
 }
 
-TEST(ServerConfigTest, OneTypeOfWeightsIsForAllButSmallOnesNotForTheTower) {
+TEST(ServerConfigTest, OneTypeOfWeightsIsForEverything) {
   for (const MatrixType type :
        {MatrixType::kF32, MatrixType::kBf16, MatrixType::kInt8, MatrixType::kStored}) {
     const std::string name(MatrixTypeName(type));
     const WeightSettings weights = Parse({"--weights", name.c_str()}).config.weights;
     EXPECT_EQ(weights.few, type);
     EXPECT_EQ(weights.many, type);
-    const bool for_tower = type == MatrixType::kF32 || type == MatrixType::kBf16;
-    EXPECT_EQ(weights.vision, for_tower ? std::optional(type) : std::nullopt);
+    EXPECT_EQ(weights.vision, type);
   }
   const auto kv = [](const char* type) {
     return Parse({"--weights", type}).config.engine.default_entry_type;

@@ -101,10 +101,13 @@ TEST(ChooseTest, WhatIsWantedIsTaken) {
 
 TEST(ChooseTest, APictureIsManyRows) {
   EXPECT_TRUE(AllowedForVision(ChooseVisionType(Zen4())));
-  std::vector<TypeRates> rates = {Rates(MatrixType::kF32, 4.0, 1, 1, 1030),
-                                  Rates(MatrixType::kBf16, 2.0, 1, 1, 1000)};
-  EXPECT_EQ(ChooseVisionType(rates), MatrixType::kF32) << "deterministic, and as fast";
-  rates[0].seconds[2] = 2000;
+  std::vector<TypeRates> rates = {
+      Rates(MatrixType::kF32, 4.0, 1, 1, 1100), Rates(MatrixType::kInt8, 1.06, 1, 1, 1050),
+      Rates(MatrixType::kBf16, 2.0, 1, 1, 1000), Rates(MatrixType::kStored, 0.63, 1, 1, 100)};
+  EXPECT_EQ(ChooseVisionType(rates), MatrixType::kInt8) << "deterministic, and hardly slower";
+  rates[1].seconds[2] = 1120;
+  EXPECT_EQ(ChooseVisionType(rates), MatrixType::kF32);
+  rates[0].seconds[2] = rates[1].seconds[2] = 2000;
   EXPECT_EQ(ChooseVisionType(rates), MatrixType::kBf16);
 }
 
