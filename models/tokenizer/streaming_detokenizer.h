@@ -14,7 +14,9 @@ namespace concertina {
 class StreamingDetokenizer {
  public:
   explicit StreamingDetokenizer(const Tokenizer& tokenizer, bool skip_special = true)
-      : tokenizer_(&tokenizer), skip_special_(skip_special) {}
+      : tokenizer_(&tokenizer), skip_special_(skip_special) {
+    state_.held.reserve(64);  // runs of bytes are seldom longer: pushing then allocates nothing
+  }
 
   // Appends what is certain after `id`.
   void Push(TokenId id, std::string* out) {

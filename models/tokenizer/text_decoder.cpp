@@ -45,15 +45,12 @@ void LlamaDecoder::Emit(std::string_view text, DecodeState* state, std::string* 
 // The reference decides a run of byte tokens as a whole: all of it is text, or every byte of it is
 // U+FFFD.
 void LlamaDecoder::EmitHeldBytes(DecodeState* state, std::string* out) const {
-  if (state->held.empty()) return;
-  std::string text = std::move(state->held);
-  state->held.clear();
-  if (!IsValidUtf8(text)) {
-    const size_t count = text.size();
-    text.clear();
-    for (size_t i = 0; i < count; ++i) text.append(kReplacementCharacter);
+  if (IsValidUtf8(state->held)) {
+    Emit(state->held, state, out);
+  } else {
+    for (size_t i = 0; i < state->held.size(); ++i) Emit(kReplacementCharacter, state, out);
   }
-  Emit(text, state, out);
+  state->held.clear();
 }
 
 void LlamaDecoder::Step(std::string_view piece, DecodeState* state, std::string* out) const {

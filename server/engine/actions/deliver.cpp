@@ -34,6 +34,16 @@ void Send(Task& task) {
   task.pending.logprobs.clear();
 }
 
+// Room for the tokens of a character, or of what may become a stop string, without allocating.
+void ReservePending(Task& task) {
+  constexpr size_t kTokens = 64;
+  constexpr size_t kBytes = 512;
+  task.decoded.reserve(kBytes);
+  task.pending.text.reserve(kBytes);
+  task.pending.token_ids.reserve(kTokens);
+  if (task.params.logprobs) task.pending.logprobs.reserve(kTokens);
+}
+
 // The text of one more token, as far as it is certain and begins no stop string.
 void AddText(Task& task, int32_t token) {
   task.decoded.clear();
@@ -67,6 +77,7 @@ void DeliverToken(EngineState& state, Task& task, const Sampler::Choice& choice)
     SendRest(task);
     return CompleteTurn(state, task, FinishReason::kStop);
   }
+  if (task.generated == 0) ReservePending(task);
   ++task.generated;
   task.next_token = choice.token;
   task.pending.token_ids.push_back(choice.token);

@@ -13,7 +13,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* TurnStream::Start(RpcEnvironment& en
   const std::shared_ptr<TurnStream> stream(new TurnStream(env, *context));
   stream->self_ = stream;
   const absl::Status status = Guarded([&] { return stream->Begin(request); });
-  if (!status.ok()) stream->OnFinished(status);
+  if (!status.ok()) stream->Refuse(status);
   return stream.get();
 }
 
@@ -80,6 +80,14 @@ void TurnStream::OnFinished(absl::Status status) {
     first = Queue();
   }
   if (first) env_.outbox.Add(self_);
+}
+
+void TurnStream::Refuse(const absl::Status& status) {
+  {
+    const std::lock_guard lock(mutex_);
+    finished_ = status;
+  }
+  Advance();
 }
 
 bool TurnStream::Queue() {

@@ -48,6 +48,8 @@ class TurnStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       : env_(env), call_(env, "Generate", context), context_(context) {}
 
   absl::Status Begin(const grpc::ByteBuffer* bytes);
+  // Ends the call here and now: the engine has not heard of it.
+  void Refuse(const absl::Status& status);
   // With mutex_ held, after something was added: true if the outbox must be told.
   bool Queue();
   // With mutex_ held: the next message.
