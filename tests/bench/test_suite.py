@@ -175,6 +175,11 @@ class SidesTest(WithPrograms):
                   if name.startswith("ours.") and not name.startswith(elsewhere)}
         self.assertLessEqual(wanted, given)
 
+    def test_sessions_that_never_ran_together_are_a_failure(self):
+        with self.assertRaisesRegex(process.Failure, "tokens_per_s is 0"):
+            ours.best([{"tokens_per_s": 0}, {"tokens_per_s": 0}], "tokens_per_s")
+        self.assertEqual(ours.best([{"s": 2}, {"s": 1}], "s", least=True), 1)
+
     def test_arithmetic_of_shares(self):
         values = ours.decode(self.context)
         self.assertAlmostEqual(values["ours.decode_gb_per_s"], (600 + 400) / 5.0 * 1e-6)
