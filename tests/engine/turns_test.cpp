@@ -67,7 +67,8 @@ TEST_P(BudgetsHold, AfterEveryTurn) {
     }
     const FoldedEvent folded = *turn->folded();
     for (const FoldReport& layer : folded.layers) {
-      EXPECT_LT(layer.entries_after, layer.entries_before);
+      // Bytes are small enough for the byte budget to hold all of the first prompt.
+      EXPECT_LE(layer.entries_after, layer.entries_before - (type == EntryType::kInt8 ? 0 : 1));
       EXPECT_GT(layer.mass_kept, 0);
       EXPECT_LE(layer.mass_kept, 1);
     }
