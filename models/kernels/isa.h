@@ -186,8 +186,8 @@ struct Kernels {
   void (*gelu)(float* x, int64_t count);
   void (*quick_gelu)(float* x, int64_t count);
   void (*exp)(float* x, int64_t count);
-  // maxima[i]: the largest of x[i * kLogitRun] and the kLogitRun - 1 after it, as far as they go; NaN
-  // counts as less than all.
+  // maxima[i]: the largest of x[i * kLogitRun] and the kLogitRun - 1 after it, as far as they go;
+  // NaN counts as less than all.
   void (*run_maxima)(const float* x, int64_t count, float* maxima);
   // Sum of exp(x[i] / divisor - shift). The order of additions depends on count alone.
   double (*sum_exp)(const float* x, int64_t count, float divisor, float shift);

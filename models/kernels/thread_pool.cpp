@@ -1,10 +1,14 @@
 #include "models/kernels/thread_pool.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <chrono>
 #include <limits>
+
+// OpenMP's own header is GCC's alone; these two are all that is needed of it.
+extern "C" {
+int omp_get_max_threads();
+void omp_set_num_threads(int threads);
+}
 
 namespace concertina {
 namespace {
