@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "bench/noise.h"
 #include "models/kernels/block_matrix.h"
 #include "models/kernels/decode_attention.h"
 #include "models/kernels/elementwise.h"
@@ -38,16 +39,6 @@ double Measure(absl::FunctionRef<void()> call) {
     total += seconds;
   }
   return best;
-}
-
-std::vector<float> Noise(int64_t count) {
-  std::vector<float> values(static_cast<size_t>(count));
-  uint32_t state = 1;
-  for (float& value : values) {
-    state = state * 1664525u + 1013904223u;
-    value = static_cast<float>(state >> 8) * 0x1p-24f - 0.5f;
-  }
-  return values;
 }
 
 // Random weights; kStored as blocks of 4 bits with minima (Q4_1).

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "bench/noise.h"
 #include "models/kernels/isa.h"
 #include "models/kernels/parallel.h"
 #include "models/kernels/prefill_attention.h"
@@ -48,16 +49,6 @@ constexpr Case kCases[] = {
 double Now() {
   using Seconds = std::chrono::duration<double>;
   return Seconds(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-std::vector<float> Noise(int64_t count) {
-  std::vector<float> values(static_cast<size_t>(count));
-  uint32_t state = 1;
-  for (float& value : values) {
-    state = state * 1664525u + 1013904223u;
-    value = static_cast<float>(state >> 8) * 0x1p-24f - 0.5f;
-  }
-  return values;
 }
 
 // One way to compute a case.

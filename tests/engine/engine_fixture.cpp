@@ -17,18 +17,19 @@ absl::StatusOr<T> Blocking(Call call) {
 
 }  // namespace
 
+std::shared_ptr<const Model> LoadOrDie(const std::string& path) {
+  auto model = LoadModel(
+      {.path = path, .vision_path = {}, .weight_type = MatrixType::kF32, .chat_family = {}});
+  if (!model.ok()) {
+    std::cerr << model.status() << "\n";
+    std::abort();
+  }
+  return *std::move(model);
+}
+
 std::shared_ptr<const Model> TinyModel() {
-  static const std::shared_ptr<const Model> kModel = [] {
-    auto model = LoadModel({.path = CONCERTINA_SOURCE_DIR "/tests/goldens/llava15-tiny",
-                            .vision_path = {},
-                            .weight_type = MatrixType::kF32,
-                            .chat_family = {}});
-    if (!model.ok()) {
-      std::cerr << model.status() << "\n";
-      std::abort();
-    }
-    return *std::move(model);
-  }();
+  static const std::shared_ptr<const Model> kModel =
+      LoadOrDie(CONCERTINA_SOURCE_DIR "/tests/goldens/llava15-tiny");
   return kModel;
 }
 

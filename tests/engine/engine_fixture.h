@@ -12,6 +12,9 @@
 
 namespace concertina::testing {
 
+// A model folder in f32; ends the process when it cannot be read.
+std::shared_ptr<const Model> LoadOrDie(const std::string& path);
+
 // The tiny random LLaVA checkpoint of the golden fixtures, f32, loaded once.
 std::shared_ptr<const Model> TinyModel();
 

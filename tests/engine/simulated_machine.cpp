@@ -52,17 +52,7 @@ class LongFolder {
 
 std::shared_ptr<const Model> LongTinyModel() {
   static const LongFolder kFolder;
-  static const std::shared_ptr<const Model> kModel = [] {
-    auto model = LoadModel({.path = kFolder.path(),
-                            .vision_path = {},
-                            .weight_type = MatrixType::kF32,
-                            .chat_family = {}});
-    if (!model.ok()) {
-      std::cerr << model.status() << "\n";
-      std::abort();
-    }
-    return *std::move(model);
-  }();
+  static const std::shared_ptr<const Model> kModel = LoadOrDie(kFolder.path());
   return kModel;
 }
 
