@@ -17,7 +17,7 @@ namespace concertina {
 namespace {
 
 // From this many rows on a panel's quants are expanded to bytes once instead of in every tile.
-constexpr int64_t kExpandFromRows = 24;
+constexpr int64_t kExpandFromRows = 192;
 // Rows read, and panels packed, at a time.
 constexpr int64_t kPanelsAtOnce = 8;
 // Multiplications worth waking another thread for.
@@ -93,7 +93,9 @@ class BlockMatrix final : public PackedMatrix {
                             .c = y + p * columns,
                             .c_row = ldy,
                             .accumulate = accumulate,
-                            .bias = bias == nullptr ? nullptr : bias + p * columns};
+                            .bias = bias == nullptr ? nullptr : bias + p * columns,
+                            .next = Panel(p + 1),
+                            .next_bytes = 0};
         if (expand) {
           kernels_.expand_blocks(tile.layout, tile.panel, blocks_, format_.centre, own);
           tile.layout = isa::BlockLayout::kExpanded;
@@ -127,10 +129,15 @@ class BlockMatrix final : public PackedMatrix {
 
   void MultiplyPanel(isa::BlockTile tile, int64_t m) const {
     // Even tiles: 8 rows are 4 + 4, not 6 + 2.
-    const int64_t rows = CeilDiv(m, CeilDiv(m, kernels_.block_tile_rows));
+    const int64_t tiles = CeilDiv(m, kernels_.block_tile_rows);
+    const int64_t rows = CeilDiv(m, tiles);
+    // A panel's first tile waits for memory and the others, which find it in a cache, leave memory
+    // idle: they fetch the next one. A single tile streams, which the CPU foresees by itself.
+    tile.next_bytes = tiles > 1 ? panel_bytes_ / tiles : 0;
     for (int64_t r = 0; r < m; r += tile.rows) {
       tile.rows = std::min(rows, m - r);
       kernels_.multiply_blocks(tile);
+      tile.next += tile.next_bytes;
       tile.a += tile.rows * tile.a_row;
       tile.a_scales += tile.rows * tile.scale_row;
       tile.a_sums += tile.rows * tile.scale_row;
