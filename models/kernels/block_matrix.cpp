@@ -16,15 +16,13 @@
 namespace concertina {
 namespace {
 
-// From this many rows on a panel's quants are expanded to bytes once instead of in every tile.
-constexpr int64_t kExpandFromRows = 192;
 // Rows read, and panels packed, at a time.
 constexpr int64_t kPanelsAtOnce = 8;
 // Multiplications worth waking another thread for.
 constexpr int64_t kProductGrain = 1 << 15;
 constexpr int64_t kQuantizeGrain = 1 << 14;
 
-enum Slot : size_t { kQuants, kScales, kSums, kExpanded };
+enum Slot : size_t { kQuants, kScales, kSums };
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -70,37 +68,26 @@ class BlockMatrix final : public PackedMatrix {
     if (m <= 0) return;
     const QuantizedRows rows = Quantize(x, m, ldx);
     const int64_t columns = kernels_.panel_columns;
-    const bool expand = m >= kExpandFromRows;
-    const int64_t expanded_bytes = blocks_ * columns * 40;
     const int64_t grain = std::max<int64_t>(1, kProductGrain / (columns * k()));
     ParallelFor(0, CeilDiv(n(), columns), grain, [&](int64_t begin, int64_t end) {
-      uint8_t* own = nullptr;  // each thread its own
-      if (expand) {
-        own = reinterpret_cast<uint8_t*>(Scratch().Floats(kExpanded, expanded_bytes / 4));
-      }
       for (int64_t p = begin; p < end; ++p) {
-        isa::BlockTile tile{.layout = PanelLayout(format_),
-                            .panel = Panel(p),
-                            .blocks = blocks_,
-                            .centre = format_.centre,
-                            .a = rows.quants,
-                            .a_row = k(),
-                            .a_scales = rows.scales,
-                            .a_sums = rows.sums,
-                            .scale_row = blocks_,
-                            .rows = 0,
-                            .columns = std::min(columns, n() - p * columns),
-                            .c = y + p * columns,
-                            .c_row = ldy,
-                            .accumulate = accumulate,
-                            .bias = bias == nullptr ? nullptr : bias + p * columns,
-                            .next = Panel(p + 1),
-                            .next_bytes = 0};
-        if (expand) {
-          kernels_.expand_blocks(tile.layout, tile.panel, blocks_, format_.centre, own);
-          tile.layout = isa::BlockLayout::kExpanded;
-          tile.panel = own;
-        }
+        const isa::BlockTile tile{.layout = PanelLayout(format_),
+                                  .panel = Panel(p),
+                                  .blocks = blocks_,
+                                  .centre = format_.centre,
+                                  .a = rows.quants,
+                                  .a_row = k(),
+                                  .a_scales = rows.scales,
+                                  .a_sums = rows.sums,
+                                  .scale_row = blocks_,
+                                  .rows = 0,
+                                  .columns = std::min(columns, n() - p * columns),
+                                  .c = y + p * columns,
+                                  .c_row = ldy,
+                                  .accumulate = accumulate,
+                                  .bias = bias == nullptr ? nullptr : bias + p * columns,
+                                  .next = Panel(p + 1),
+                                  .next_bytes = 0};
         MultiplyPanel(tile, m);
       }
     });

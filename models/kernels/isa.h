@@ -35,7 +35,6 @@ enum class BlockLayout {
   kNibblesMinima,  // f16 scales, f16 minima, 4-bit quants
   kBytes,          // f16 scales, 8-bit quants; the minimum is -centre * scale
   kBytesMinima,    // f16 scales, f16 minima, 8-bit quants
-  kExpanded,       // f32 scales, f32 minima, 8-bit quants: scratch for products of many rows
 };
 
 // c[rows x columns] = (accumulate ? c : 0) + (a b + bias) for rows quantised by quantize_row and
@@ -161,9 +160,6 @@ struct Kernels {
   // x [32 * blocks] to signed bytes of scale max|x| / 127 in every block, to nearest, ties to even.
   void (*quantize_row)(const float* x, int64_t blocks, int8_t* quants, float* scales, float* sums);
   void (*multiply_blocks)(const BlockTile& tile);
-  // A panel in layout kExpanded: 40 * panel_columns bytes per block.
-  void (*expand_blocks)(BlockLayout layout, const uint8_t* panel, int64_t blocks, float centre,
-                        uint8_t* out);
 
   // s[i] = exp(scale * s[i] + bias[i] - max) for i < count, 0 for count <= i < padded (a multiple
   // of lanes). Returns the sum.
