@@ -6,9 +6,11 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <random>
 #include <string>
 #include <vector>
 
+#include "server/engine/sampler.h"
 #include "tests/engine/engine_fixture.h"
 
 namespace {
@@ -132,13 +134,39 @@ TEST_P(SteadyStateTest, DecodingAllocatesNothing) {
   EXPECT_EQ(observer->allocations(), 0);
 }
 
+constexpr SamplingParams kSampled{
+    .temperature = 1.5f, .top_p = 0.95f, .repetition_penalty = 1.2f, .seed = 3};
+
 INSTANTIATE_TEST_SUITE_P(
     Loads, SteadyStateTest,
     ::testing::Values(Load{1, EntryType::kF32, {}, {}}, Load{1, EntryType::kBf16, {}, {}},
-                      Load{16, EntryType::kF32, {}, {}}, Load{16, EntryType::kBf16, {}, {}}),
+                      Load{16, EntryType::kF32, {}, {}}, Load{16, EntryType::kBf16, {}, {}},
+                      Load{1, EntryType::kF32, kSampled, {"never said"}},
+                      Load{16, EntryType::kBf16, kSampled, {"never said"}},
+                      Load{16, EntryType::kInt8, {.temperature = 1, .top_k = 40, .seed = 5}, {}}),
     [](const auto& load) {
       return std::to_string(load.index) + "_" + std::to_string(load.param.sessions) + "Sessions";
     });
+
+// A vocabulary larger than the tiny model's: rows that leave few tokens, most, and all.
+TEST(SteadyStateSampler, ChoosingAllocatesNothing) {
+  constexpr size_t kVocab = 49152;
+  std::mt19937_64 random(4);
+  std::normal_distribution<float> normal(0, 1);
+  std::vector<float> logits(kVocab);
+  SamplerScratch scratch;
+  scratch.Reserve(kVocab);
+  Sampler sampler(kSampled);
+  for (const float scale : {6.0f, 1.0f, 0.0f}) {
+    for (float& logit : logits) logit = scale * normal(random);
+    if (scale == 6) sampler.Choose(logits, true, &scratch);
+    g_allocations = 0;
+    g_counted = true;
+    for (int i = 0; i < 10; ++i) sampler.Choose(logits, true, &scratch);
+    g_counted = false;
+    EXPECT_EQ(g_allocations.load(), 0) << scale;
+  }
+}
 
 }  // namespace
 }  // namespace concertina::testing
