@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <new>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "server/engine/sampler.h"
@@ -50,7 +52,11 @@ class CountingObserver final : public EngineObserver {
 
   // Once in every step, on the engine thread.
   void OnBatch(int64_t rows) override {
-    if (rows != rows_) return;
+    if (rows != rows_) {
+      // Those who have begun wait for the others.
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      return;
+    }
     ++steps_;
     if (steps_ == first_) {
       g_allocations = 0;
@@ -118,8 +124,10 @@ TEST_P(SteadyStateTest, DecodingAllocatesNothing) {
   CacheOptions cache;
   cache.budget = Budget::Tokens(24);  // reached during the warm-up
   std::vector<std::shared_ptr<DroppingSink>> sinks;
-  for (int i = 0; i < load.sessions; ++i) {
-    GenerateParams params = TestEngine::Params(engine.OpenId(cache), "Once upon a time", kTokens);
+  std::vector<std::string> ids;
+  for (int i = 0; i < load.sessions; ++i) ids.push_back(engine.OpenId(cache));
+  for (const std::string& id : ids) {
+    GenerateParams params = TestEngine::Params(id, "Once upon a time", kTokens);
     params.sampling = load.sampling;
     params.stop = load.stops;
     sinks.push_back(std::make_shared<DroppingSink>());
