@@ -26,6 +26,12 @@ void SamplerScratch::Reserve(size_t vocab) {
   bins.Reserve(vocab);
 }
 
+int64_t SamplerScratch::BytesFor(int64_t vocab) {
+  const auto rows = int64_t{sizeof(float) + sizeof(Candidate) + sizeof(double) + sizeof(uint16_t)};
+  // Two rows of maxima are a 32nd of a row each; bins are whole runs.
+  return (vocab + 2 * int64_t{LogitRuns::kRun}) * (rows + 1) + int64_t{sizeof(SamplerScratch)};
+}
+
 WeightOrder::WeightOrder(const LogitRuns& runs, const Selection& selection, SamplerScratch* scratch)
     : scratch_(*scratch), top_(runs.largest() / selection.temperature) {
   List(runs, selection);

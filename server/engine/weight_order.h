@@ -16,6 +16,8 @@ struct SamplerScratch {
 
   // Choosing from rows of up to `vocab` logits allocates nothing afterwards.
   void Reserve(size_t vocab);
+  // What that comes to.
+  static int64_t BytesFor(int64_t vocab);
 
   std::vector<float> penalised, maxima, bounds;
   std::vector<Candidate> candidates;
