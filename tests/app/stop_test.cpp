@@ -137,6 +137,17 @@ TEST(StopTest, TheGracePeriodEndsTurnsThatDoNot) {
   EXPECT_FALSE(turn.Get().ok());
 }
 
+// Taking a server down needs threads and memory; one that has none left ends all the same.
+TEST(StopTest, AServerWithoutMemoryEnds) {
+  auto server = StartBundled("200ms");
+  ASSERT_NE(server, nullptr);
+  EXPECT_FALSE(server->Metrics().empty());
+  server->process().LimitGrowth(0);
+  server->process().Signal(SIGTERM);
+  // However it ends. Its own limit is eight seconds and the grace period.
+  EXPECT_TRUE(server->process().WaitForExit(seconds(60)).has_value()) << server->Log();
+}
+
 TEST(StopTest, ASecondSignalEndsTheProcessAtOnce) {
   auto server = StartBundled("1h");
   ASSERT_NE(server, nullptr);
