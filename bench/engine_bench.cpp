@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "bench/engine/flags.h"
 #include "bench/engine/scenarios.h"
 #include "models/kernels/isa.h"
 #include "models/kernels/parallel.h"
@@ -22,13 +23,9 @@
 namespace concertina::bench {
 namespace {
 
-struct Flags {
-  std::string model = CONCERTINA_SOURCE_DIR "/.models/SmolLM2-135M-Instruct.Q4_1.gguf";
-  std::string text = CONCERTINA_SOURCE_DIR "/LICENSE";
-  std::string weights = "auto";
+struct Flags : EngineFlags {
   std::string entries = "bf16";
   int64_t pool_bytes = int64_t{2} << 30;
-  int threads = 2;
   std::vector<std::string> scenarios;
 };
 
@@ -97,13 +94,10 @@ int Run(const Flags& flags) {
 int main(int argc, char** argv) {
   concertina::bench::Flags flags;
   CLI::App app("Measures the engine called directly.");
-  app.add_option("--model", flags.model, "a .gguf file or a Hugging Face folder");
-  app.add_option("--text", flags.text, "file that prompts are cut from");
-  app.add_option("--weights", flags.weights, "auto, or the type of all matrices");
+  flags.AddTo(app);
   app.add_option("--entries", flags.entries, "type of cache entries")
       ->check(CLI::IsMember({"f32", "bf16"}));
   app.add_option("--pool-bytes", flags.pool_bytes, "size of the pool")->check(CLI::PositiveNumber);
-  app.add_option("--threads", flags.threads, "compute threads")->check(CLI::PositiveNumber);
   app.add_option("scenarios", flags.scenarios, "what to measure")->required();
   CLI11_PARSE(app, argc, argv);
   return concertina::bench::Run(flags);

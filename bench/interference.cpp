@@ -21,26 +21,23 @@
 
 #include "CLI/CLI.hpp"
 #include "bench/engine/driver.h"
+#include "bench/engine/flags.h"
 #include "models/kernels/parallel.h"
 #include "nlohmann/json.hpp"
 
 namespace concertina::bench {
 namespace {
 
-constexpr char kRoot[] = CONCERTINA_SOURCE_DIR;
 constexpr std::chrono::milliseconds kQuiet{1500};  // of undisturbed answers
 constexpr std::chrono::milliseconds kPause{200};   // between disturbances
 constexpr int kWarmTokens = 8;                     // of each answer, before anything counts
 
-struct Flags {
-  std::string model = std::string(kRoot) + "/.models/SmolLM2-135M-Instruct.Q4_1.gguf";
-  std::string vision = std::string(kRoot) + "/models/bundled/smollm2-135m-vision";
-  std::string text = std::string(kRoot) + "/LICENSE";
-  std::string weights = "auto";
+struct Flags : EngineFlags {
+  std::string vision = CONCERTINA_SOURCE_DIR "/models/bundled/smollm2-135m-vision";
   double budget = 0.2;
   double share = EngineOptions().prefill_share;
   int slice = EngineOptions().prefill_slice_rows;
-  int sessions = 8, depth = 900, tokens = 2000, pictures = 4, repeat = 5, threads = 2;
+  int sessions = 8, depth = 900, tokens = 2000, pictures = 4, repeat = 5;
 };
 
 struct Window {
@@ -292,10 +289,8 @@ absl::StatusOr<nlohmann::json> Measure(const Flags& flags) {
 int main(int argc, char** argv) {
   concertina::bench::Flags flags;
   CLI::App app("Measures how prompts and running answers disturb each other.");
-  app.add_option("--model", flags.model, "a .gguf file or a Hugging Face folder");
+  flags.AddTo(app);
   app.add_option("--vision", flags.vision, "vision adapter of a .gguf model");
-  app.add_option("--text", flags.text, "file that prompts are cut from");
-  app.add_option("--weights", flags.weights, "auto, or the type of all matrices");
   app.add_option("--budget", flags.budget, "share of the tokens that a cache keeps");
   app.add_option("--share", flags.share, "EngineOptions::prefill_share");
   app.add_option("--slice", flags.slice, "EngineOptions::prefill_slice_rows");
@@ -304,7 +299,6 @@ int main(int argc, char** argv) {
   app.add_option("--tokens", flags.tokens, "of the long prompt")->check(CLI::PositiveNumber);
   app.add_option("--pictures", flags.pictures, "turns with one")->check(CLI::PositiveNumber);
   app.add_option("--repeat", flags.repeat, "repetitions")->check(CLI::PositiveNumber);
-  app.add_option("--threads", flags.threads, "compute threads")->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   const auto result = concertina::bench::Measure(flags);
   if (!result.ok()) {

@@ -214,4 +214,13 @@ void DecodeAttention(std::span<const DecodeItem> items, const PageLayout& layout
   ParallelTasks(run.ranges(), [&](int worker, int64_t range) { run.Range(worker, range); });
 }
 
+int64_t DecodeScratchBytes(int64_t items, int64_t entries, int64_t group, int64_t head_dim) {
+  const Record record((entries + kChunk - 1) / kChunk, group, head_dim);
+  const int64_t ranges = kRangesPerThreadMax * Threads();
+  // Every thread has a record, and every item that two ranges share.
+  const int64_t records = Threads() + std::min(items, ranges);
+  return records * record.floats * static_cast<int64_t>(sizeof(float)) +
+         (items + 1 + ranges) * static_cast<int64_t>(sizeof(int64_t));
+}
+
 }  // namespace concertina

@@ -44,4 +44,8 @@ struct DecodeItem {
 void DecodeAttention(std::span<const DecodeItem> items, const PageLayout& layout, float scale,
                      Workspace& workspace);
 
+// The most bytes of `workspace` that up to so many items of up to so many entries use. More may be
+// asked for, which is never touched.
+int64_t DecodeScratchBytes(int64_t items, int64_t entries, int64_t group, int64_t head_dim);
+
 }  // namespace concertina

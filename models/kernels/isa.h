@@ -148,6 +148,15 @@ struct PrefillTask {
 // Logits of which one maximum is kept.
 constexpr int64_t kLogitRun = 64;
 
+// Logits by their distance from the largest; see logit_bins.h.
+struct LogitBinning {
+  float divisor;
+  float top;       // the largest, divided
+  float below;     // divided: this and what is less belongs to no bin
+  float per_unit;  // bins; finite
+  int32_t bins;    // at most 65535
+};
+
 struct Kernels {
   const char* name;
   int64_t panel_columns;
@@ -188,6 +197,11 @@ struct Kernels {
   // maxima[i]: the largest of x[i * kLogitRun] and the kLogitRun - 1 after it, as far as they go;
   // NaN counts as less than all.
   void (*run_maxima)(const float* x, int64_t count, float* maxima);
+  // The smallest of x; NaN counts as more than all.
+  float (*smallest)(const float* x, int64_t count);
+  // For kLogitRun logits: exp(x[i] / divisor - top) and the bin, `bins` if in none or NaN. The bin
+  // never falls as a logit falls.
+  void (*bin_run)(const float* x, const LogitBinning& binning, float* weights, int32_t* bins);
   // Sum of exp(x[i] / divisor - shift). The order of additions depends on count alone.
   double (*sum_exp)(const float* x, int64_t count, float divisor, float shift);
   // One head: x [2 * half], cos and sin [half].

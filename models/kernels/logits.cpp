@@ -22,7 +22,7 @@ std::vector<float>& Maxima() {
 LogitRuns::LogitRuns(std::span<const float> logits, std::vector<float>* maxima)
     : logits_(logits), largest_(kLeast) {
   static_assert(kRun == isa::kLogitRun);
-  maxima->resize((logits.size() + kRun - 1) / kRun);
+  maxima->resize(CountFor(logits.size()));
   isa::Active().run_maxima(logits.data(), static_cast<int64_t>(logits.size()), maxima->data());
   maxima_ = *maxima;
   for (const float maximum : maxima_) largest_ = std::max(largest_, maximum);
@@ -33,6 +33,10 @@ int32_t LogitRuns::ArgMax() const {
   const auto first = logits_.begin() + (run - maxima_.begin()) * static_cast<int64_t>(kRun);
   const auto found = std::find(first, logits_.end(), largest_);
   return found == logits_.end() ? 0 : static_cast<int32_t>(found - logits_.begin());
+}
+
+float LogitRuns::Smallest() const {
+  return isa::Active().smallest(logits_.data(), static_cast<int64_t>(logits_.size()));
 }
 
 float LogitRuns::ReachedBy(int64_t count, std::vector<float>* scratch) const {
@@ -47,9 +51,12 @@ double SumExp(std::span<const float> logits, float divisor, float shift) {
   return isa::Active().sum_exp(logits.data(), static_cast<int64_t>(logits.size()), divisor, shift);
 }
 
+double LogSumExp(std::span<const float> logits, float largest) {
+  return largest + std::log(SumExp(logits, 1, largest));
+}
+
 double LogSumExp(std::span<const float> logits) {
-  const float top = LogitRuns(logits, &Maxima()).largest();
-  return top + std::log(SumExp(logits, 1, top));
+  return LogSumExp(logits, LogitRuns(logits, &Maxima()).largest());
 }
 
 int32_t ArgMax(std::span<const float> logits) { return LogitRuns(logits, &Maxima()).ArgMax(); }

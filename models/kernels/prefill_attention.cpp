@@ -49,4 +49,14 @@ void PrefillAttention(const PrefillAttentionArgs& args, Workspace& workspace) {
   run(keys);
 }
 
+int64_t PrefillScratchBytes(const PrefillSizes& sizes) {
+  // Blocks of keys are whole ones in both; a panel's columns are fewer.
+  const int64_t keys = RoundUp(sizes.keys, isa::kPrefillKeyBlock);
+  const int64_t group = sizes.heads / sizes.kv_heads;
+  const int64_t thread = std::max(Bf16PrefillScratch(sizes.head_dim, keys, true).floats(),
+                                  F32PrefillScratch(group, sizes.head_dim, F32ScoreRow(keys)));
+  const int64_t sums = kPrefillTilesPerRound * sizes.kv_heads * keys;
+  return (thread * Threads() + sums) * static_cast<int64_t>(sizeof(float));
+}
+
 }  // namespace concertina

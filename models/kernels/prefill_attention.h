@@ -63,4 +63,13 @@ struct PrefillAttentionArgs {
 // as bf16: a quarter of that. Either: (head, key) sums of 32 tiles when column sums are asked for.
 void PrefillAttention(const PrefillAttentionArgs& args, Workspace& workspace);
 
+// The most bytes of `workspace` that calls with column sums use, in either precision.
+struct PrefillSizes {
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t head_dim;
+  int64_t keys;
+};
+int64_t PrefillScratchBytes(const PrefillSizes& sizes);
+
 }  // namespace concertina

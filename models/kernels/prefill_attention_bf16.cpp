@@ -21,15 +21,9 @@ class Bf16Prefill {
         group_(args.heads / args.kv_heads),
         tiles_per_task_(group_ == 1 ? 2 : 1),
         padded_keys_(RoundUp(tiles_.keys(), isa::kPrefillKeyBlock)) {
-    const int64_t lanes = kVecsMax * isa::kPrefillRows;
     const bool keep = a_.column_sums != nullptr;
-    q_floats_ = RoundUp(a_.head_dim, 2) / 2 * lanes;
-    score_floats_ = isa::kPrefillKeyBlock * lanes;
-    out_floats_ = a_.head_dim * lanes;
-    p_floats_ = (keep ? padded_keys_ : isa::kPrefillKeyBlock) * lanes / 2;
-    shifts_floats_ = keep ? padded_keys_ / isa::kPrefillKeyBlock * lanes : 0;
-    scratch_floats_ = q_floats_ + score_floats_ + out_floats_ + p_floats_ + shifts_floats_;
-    scratch_ = workspace.Floats(kTileSlot, scratch_floats_ * Threads());
+    sizes_ = Bf16PrefillScratch(a_.head_dim, keep ? padded_keys_ : isa::kPrefillKeyBlock, keep);
+    scratch_ = workspace.Floats(kTileSlot, sizes_.floats() * Threads());
     if (keep) {
       sums_ = workspace.Floats(kSumSlot, kPrefillTilesPerRound * a_.kv_heads * padded_keys_);
     }
@@ -88,12 +82,12 @@ class Bf16Prefill {
     task.head_dim = a_.head_dim;
     task.scale = a_.scale;
     task.keep_p = sums_ != nullptr;
-    float* scratch = scratch_ + worker * scratch_floats_;
+    float* scratch = scratch_ + worker * sizes_.floats();
     task.q_packed = scratch;
-    task.scores = task.q_packed + q_floats_;
-    task.out_packed = task.scores + score_floats_;
-    task.p = reinterpret_cast<uint16_t*>(task.out_packed + out_floats_);
-    task.shifts = task.out_packed + out_floats_ + p_floats_;
+    task.scores = task.q_packed + sizes_.q;
+    task.out_packed = task.scores + sizes_.scores;
+    task.p = reinterpret_cast<uint16_t*>(task.out_packed + sizes_.out);
+    task.shifts = task.out_packed + sizes_.out + sizes_.p;
     return task;
   }
 
@@ -117,17 +111,21 @@ class Bf16Prefill {
   const int64_t group_;
   const int64_t tiles_per_task_;
   const int64_t padded_keys_;
-  int64_t q_floats_ = 0;
-  int64_t score_floats_ = 0;
-  int64_t out_floats_ = 0;
-  int64_t p_floats_ = 0;
-  int64_t shifts_floats_ = 0;
-  int64_t scratch_floats_ = 0;
+  Bf16PrefillScratch sizes_{0, 0, false};
   float* scratch_ = nullptr;
   float* sums_ = nullptr;
 };
 
 }  // namespace
+
+Bf16PrefillScratch::Bf16PrefillScratch(int64_t head_dim, int64_t kept_keys, bool keep_shifts) {
+  const int64_t lanes = kVecsMax * isa::kPrefillRows;
+  q = RoundUp(head_dim, 2) / 2 * lanes;
+  scores = isa::kPrefillKeyBlock * lanes;
+  out = head_dim * lanes;
+  p = kept_keys * lanes / 2;
+  shifts = keep_shifts ? kept_keys / isa::kPrefillKeyBlock * lanes : 0;
+}
 
 void PrefillBf16(const PrefillAttentionArgs& args, const PackedKeys& keys, Workspace& workspace) {
   Bf16Prefill(args, keys, workspace).Run();

@@ -21,10 +21,9 @@ class Prefill {
         group_(args.heads / args.kv_heads),
         d_(args.head_dim),
         padded_keys_(RoundUp(tiles_.keys(), isa_.panel_columns)),
-        // 16 floats more than a multiple of 32: rows a power of two apart would share cache sets.
-        score_row_(padded_keys_ + 16),
+        score_row_(F32ScoreRow(padded_keys_)),
         kv_row_(args.kv_row_stride == 0 ? args.head_dim : args.kv_row_stride) {
-    tile_floats_ = RoundUp(kPrefillTileRows * group_ * (score_row_ + d_ + 1), 16);
+    tile_floats_ = F32PrefillScratch(group_, d_, score_row_);
     scratch_ = workspace.Floats(kTileSlot, tile_floats_ * Threads());
     if (a_.column_sums != nullptr) {
       sums_ = workspace.Floats(kSumSlot, kPrefillTilesPerRound * a_.kv_heads * padded_keys_);
@@ -161,6 +160,10 @@ class Prefill {
 };
 
 }  // namespace
+
+int64_t F32PrefillScratch(int64_t group, int64_t head_dim, int64_t score_row) {
+  return RoundUp(kPrefillTileRows * group * (score_row + head_dim + 1), 16);
+}
 
 void PrefillF32(const PrefillAttentionArgs& args, const PackedKeys& keys, Workspace& workspace) {
   Prefill(args, keys, workspace).Run();

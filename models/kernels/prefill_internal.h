@@ -41,6 +41,17 @@ class PrefillTiles {
   const PrefillAttentionArgs& a_;
 };
 
+// Floats of scratch that one thread of a call takes.
+struct Bf16PrefillScratch {
+  // `kept_keys`: of the probabilities that are held at once.
+  Bf16PrefillScratch(int64_t head_dim, int64_t kept_keys, bool keep_shifts);
+  int64_t q, scores, out, p, shifts;
+  int64_t floats() const { return q + scores + out + p + shifts; }
+};
+int64_t F32PrefillScratch(int64_t group, int64_t head_dim, int64_t score_row);
+// 16 floats more than a multiple of 32: rows a power of two apart would share cache sets.
+inline int64_t F32ScoreRow(int64_t padded_keys) { return padded_keys + 16; }
+
 void PrefillF32(const PrefillAttentionArgs& args, const PackedKeys& keys, Workspace& workspace);
 void PrefillBf16(const PrefillAttentionArgs& args, const PackedKeys& keys, Workspace& workspace);
 

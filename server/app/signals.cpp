@@ -48,7 +48,22 @@ void StopSignals::Run() {
   while (!ending_) {
     const int signal = sigtimedwait(&set, nullptr, &poll);
     if (signal > 0) Handle(signal);
+    EndIfLate();
   }
+}
+
+void StopSignals::EndAt(std::chrono::steady_clock::time_point limit,
+                        std::function<void()> on_late) {
+  const std::lock_guard lock(mutex_);
+  limit_ = limit;
+  on_late_ = std::move(on_late);
+}
+
+void StopSignals::EndIfLate() {
+  const std::lock_guard lock(mutex_);
+  if (!limit_.has_value() || std::chrono::steady_clock::now() < *limit_) return;
+  on_late_();
+  std::_Exit(1);
 }
 
 void StopSignals::Handle(int signal) {

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 namespace concertina {
@@ -22,10 +24,14 @@ class StopSignals {
   void SetReady() { ready_ = true; }
   // Blocks until the first signal.
   void Wait();
+  // Should the process still be there at `limit`, calls `on_late` and ends it with exit code 1:
+  // taking everything down needs threads and memory, of which there may be none to be had.
+  void EndAt(std::chrono::steady_clock::time_point limit, std::function<void()> on_late);
 
  private:
   void Run();
   void Handle(int signal);
+  void EndIfLate();
 
   const std::function<void()> on_second_;
   std::atomic<bool> ready_{false};
@@ -33,6 +39,8 @@ class StopSignals {
   std::mutex mutex_;
   std::condition_variable changed_;
   int signals_ = 0;
+  std::optional<std::chrono::steady_clock::time_point> limit_;
+  std::function<void()> on_late_;
   std::thread thread_;
 };
 

@@ -7,13 +7,13 @@
 #include "models/kernels/parallel.h"
 #include "server/engine/actions/eviction.h"
 #include "server/engine/actions/finish.h"
-#include "server/engine/actions/prompt_order.h"
 #include "server/engine/actions/sessions.h"
 #include "server/engine/actions/update.h"
 #include "server/engine/command_queue.h"
 #include "server/engine/errors.h"
 #include "server/engine/scheduler.h"
 #include "server/engine/tasks.h"
+#include "server/engine/workspace_bound.h"
 
 namespace concertina {
 namespace {
@@ -229,14 +229,8 @@ bool Engine::Drain(std::chrono::milliseconds timeout) {
 EngineGauges Engine::gauges() const { return impl_->gauges(); }
 
 int64_t Engine::workspace_bound_bytes() const {
-  const LanguageConfig& config = impl_->state.model->language->config();
-  const int64_t positions = config.max_positions + OvertakerPositions(config);
-  // The attention kernel packs as much again; features and logits come on top.
-  const int64_t prompt = 2 * PrefillJob::BytesBound(config, positions);
-  const auto& vision = impl_->state.model->vision;
-  const int64_t pictures = vision ? 2 * VisionJob::BytesFor(vision->config()) : 0;
-  const int64_t logits = impl_->state.options.max_batch * int64_t{config.vocab} * 4;
-  return prompt + pictures + logits + impl_->state.features.capacity_bytes();
+  const EngineState& state = impl_->state;
+  return WorkspaceBound(*state.model, state.options, state.features.capacity_bytes());
 }
 
 const Model& Engine::model() const { return *impl_->state.model; }

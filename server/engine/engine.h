@@ -91,8 +91,7 @@ class Engine {
 
   // As of the last step, or at most half a second old while nothing runs.
   EngineGauges gauges() const;
-  // The most that scratch memory can come to: one layer of the longest prompt and of one that
-  // overtakes it, their pictures on the way through the vision tower, logits, kept features.
+  // The most that scratch memory can come to; see workspace_bound.h.
   int64_t workspace_bound_bytes() const;
   const Model& model() const;
   const EngineOptions& options() const;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/engine/requests.h"
+#include "server/engine/weight_order.h"
 
 namespace concertina {
 
@@ -24,18 +25,18 @@ class Sampler {
     int32_t token;
     float logprob;  // natural, of the unfiltered distribution; 0 if it was not asked for
   };
-  // Logits [vocab]. The log-probability costs three times what a greedy choice does.
-  Choice Choose(std::span<const float> logits, bool wants_logprob);
+  // Logits [vocab]. The log-probability costs three times what a greedy choice does. `scratch` is
+  // the calling thread's, of whatever sampler before. Once it has room for `vocab`, only the first
+  // call allocates.
+  Choice Choose(std::span<const float> logits, bool wants_logprob, SamplerScratch* scratch);
 
  private:
-  std::span<const float> Penalised(std::span<const float> logits) const;
-  int32_t Draw(std::span<const float> logits);
+  std::span<const float> Penalised(std::span<const float> logits, SamplerScratch* scratch);
+  int32_t Draw(std::span<const float> logits, SamplerScratch* scratch);
 
   SamplingParams params_;
   std::mt19937_64 random_;
-  // Tokens the penalty applies to, each once, and as bits by id.
-  std::vector<int32_t> seen_;
-  std::vector<bool> is_seen_;
+  std::vector<uint64_t> seen_;  // bits by id: tokens the penalty applies to
 };
 
 }  // namespace concertina

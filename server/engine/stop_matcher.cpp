@@ -5,7 +5,13 @@
 
 namespace concertina {
 
-StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
+StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {
+  // More than the text of a token: what is held seldom has to grow.
+  constexpr size_t kText = 256;
+  size_t longest = 0;
+  for (const std::string& stop : stops_) longest = std::max(longest, stop.size());
+  if (longest > 0) held_.reserve(longest + kText);
+}
 
 void StopMatcher::Push(std::string_view text, std::string* out) {
   if (stopped_) return;

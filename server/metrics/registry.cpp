@@ -8,6 +8,7 @@
 #include <chrono>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -165,15 +166,20 @@ void MetricsRegistry::StopExposing() {
   std::atomic<bool> stopped{false};
   // CivetWeb's listening thread notices that it shall stop when poll() returns, which without a
   // visitor takes up to two seconds. So it gets visitors.
-  std::thread visitor([&] {
-    while (!stopped) {
-      Visit(address_);
-      std::this_thread::sleep_for(kVisitInterval);
-    }
-  });
+  std::thread visitor;
+  try {
+    visitor = std::thread([&] {
+      while (!stopped) {
+        Visit(address_);
+        std::this_thread::sleep_for(kVisitInterval);
+      }
+    });
+  } catch (const std::system_error&) {
+    // No thread to be had: it takes the two seconds.
+  }
   exposer_.reset();
   stopped = true;
-  visitor.join();
+  if (visitor.joinable()) visitor.join();
 }
 
 }  // namespace concertina

@@ -1,9 +1,6 @@
 // A real Prometheus scrapes the real server.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -18,17 +15,20 @@
 namespace concertina::testing {
 namespace {
 
-// A port that was free a moment ago.
-int FreePort() {
-  const int file = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  bind(file, reinterpret_cast<const sockaddr*>(&address), size);
-  getsockname(file, reinterpret_cast<sockaddr*>(&address), &size);
-  close(file);
-  return ntohs(address.sin_port);
+constexpr std::chrono::seconds kLimit{60};
+constexpr std::chrono::milliseconds kPause{200};
+
+// Where Prometheus says in its log that it listens; empty if it does not say.
+std::string ListeningAt(const std::string& log) {
+  const auto end = std::chrono::steady_clock::now() + kLimit;
+  std::smatch match;
+  while (std::chrono::steady_clock::now() < end) {
+    const std::string text = ReadWholeFile(log);
+    const std::regex line("msg=\"Listening on\" address=(\\S+)\n");
+    if (std::regex_search(text, match, line)) return match[1];
+    std::this_thread::sleep_for(kPause);
+  }
+  return "";
 }
 
 // Value of an expression that gives one series; -1 while it gives none.
@@ -41,10 +41,10 @@ double Query(const std::string& url, const std::string& expression) {
 }
 
 bool Reaches(const std::string& url, const std::string& expression, double expected) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto end = std::chrono::steady_clock::now() + kLimit;
   double value = Query(url, expression);
   while (value != expected && std::chrono::steady_clock::now() < end) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    std::this_thread::sleep_for(kPause);
     value = Query(url, expression);
   }
   EXPECT_EQ(value, expected) << expression;
@@ -63,12 +63,13 @@ TEST(PrometheusTest, ScrapesTheServerAndSeesACounterMove) {
   std::ofstream(folder + "/prometheus.yml")
       << "scrape_configs:\n  - job_name: concertina\n    scrape_interval: 1s\n"
       << "    static_configs:\n      - targets: ['127.0.0.1:" << port[1] << "']\n";
-  const std::string listen = "127.0.0.1:" + std::to_string(FreePort());
-  const std::string url = "http://" + listen;
   {
     ChildProcess prometheus({"/usr/bin/prometheus", "--config.file=" + folder + "/prometheus.yml",
-                             "--storage.tsdb.path=" + folder, "--web.listen-address=" + listen},
+                             "--storage.tsdb.path=" + folder, "--web.listen-address=127.0.0.1:0"},
                             "/dev/null", folder + "/log", folder + "/log");
+    const std::string listening = ListeningAt(folder + "/log");
+    ASSERT_FALSE(listening.empty()) << ReadWholeFile(folder + "/log");
+    const std::string url = "http://" + listening;
     EXPECT_TRUE(Reaches(url, "up", 1)) << ReadWholeFile(folder + "/log");
     EXPECT_TRUE(Reaches(url, "concertina_generated_tokens_total", 0));
     const auto client = (*server)->Connect();

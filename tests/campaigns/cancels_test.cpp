@@ -23,7 +23,7 @@ constexpr int kClients = 12;
 // Less than clients: the others wait.
 constexpr char kBatch[] = "4";
 constexpr int kBystanders = 4;
-constexpr seconds kQuietLimit{2};
+constexpr seconds kQuietLimit{20};
 constexpr int64_t kResidentGrowthBytes = 32 << 20;
 
 // Sessions that hold a cache and do nothing: what the pool is left with in the end.

@@ -49,7 +49,7 @@ std::vector<Outcome> Deadline() {
   if (!stage.ready()) return {};
   const std::string id = OpenSession(stage.wire());
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + milliseconds(500));
+  context.set_deadline(std::chrono::system_clock::now() + milliseconds(1000));
   const auto request = TurnOf(id, "Tell me everything.", kLongTurnTokens);
   const WireTurn turn = Generate(stage.wire().stub(), request, context);
   EXPECT_FALSE(turn.tokens.empty());

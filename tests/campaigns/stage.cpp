@@ -14,7 +14,7 @@ constexpr char kRetryEverything[] = R"({"methodConfig": [{"name": [{}], "retryPo
     "maxAttempts": 2, "initialBackoff": "0.01s", "maxBackoff": "0.01s", "backoffMultiplier": 1,
     "retryableStatusCodes": ["INVALID_ARGUMENT", "NOT_FOUND", "ABORTED", "FAILED_PRECONDITION",
                              "RESOURCE_EXHAUSTED", "UNAVAILABLE"]}}]})";
-constexpr std::chrono::seconds kMetricsLimit{2};
+constexpr std::chrono::seconds kMetricsLimit{20};
 constexpr std::chrono::seconds kRefusalLimit{60};
 
 }  // namespace

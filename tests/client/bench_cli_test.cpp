@@ -125,7 +125,7 @@ TEST_F(BenchCliTest, OtherFailuresAndSessionsThatCannotBeOpenedAreNamed) {
   held.hold = true;
   service_.AddTurn(held);
   service_.AddOpenStatus(MakeError(grpc::RESOURCE_EXHAUSTED, "full", "SESSION_LIMIT", "", 10));
-  const json out = RunJson({"--timeout", "0.5", "--turns", "2", "--requests", "4"});
+  const json out = RunJson({"--timeout", "3", "--turns", "2", "--requests", "4"});
   EXPECT_EQ(out["done"], 1);
   EXPECT_EQ(out["failed"], 3);
   EXPECT_EQ(out["failures"],
@@ -142,7 +142,7 @@ TEST_F(BenchCliTest, HoldsTheRateAndTheConcurrency) {
   EXPECT_LE(out["done"], 47);
   EXPECT_EQ(out["lag_ms"]["count"], out["done"]);
   const std::vector<std::string> one{"--sessions", "4", "--concurrency", "1",    "--requests", "2",
-                                     "--timeout",  "1", "--turns",       "1000", "--json"};
+                                     "--timeout",  "3", "--turns",       "1000", "--json"};
   FakeTurn held = MakeTurn({"some "});
   held.events.pop_back();
   held.hold = true;
@@ -151,9 +151,9 @@ TEST_F(BenchCliTest, HoldsTheRateAndTheConcurrency) {
   const auto begin = std::chrono::steady_clock::now();
   const auto result = Run(one);
   // The second turn was not sent before the first had met its deadline.
-  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
   EXPECT_EQ(service_.asked().size() - before, 2u);
-  EXPECT_LT(json::parse(result.out)["e2e_ms"]["max"], 900);
+  EXPECT_LT(json::parse(result.out)["e2e_ms"]["max"], 2500);
 }
 
 TEST_F(BenchCliTest, CtrlCEndsTheRunAndShowsWhatWasMeasured) {

@@ -208,7 +208,7 @@ TEST_F(CallsTest, WhatMayHaveBeenDoneIsNotDoneTwice) {
 TEST_F(CallsTest, TheDeadlineSpansAllAttempts) {
   service_.AddTurn(MakeRefusal("QUEUE_FULL", 60'000));
   ClientOptions options = Retrying(3);
-  options.ask_timeout = milliseconds(200);
+  options.ask_timeout = milliseconds(2'000);
   auto conversation = Connect(options)->Open();
   ASSERT_TRUE(conversation.ok());
   const auto begin = Clock::now();
@@ -227,7 +227,7 @@ TEST_F(CallsTest, AnAsksOwnDeadlineIsStrongerThanTheClients) {
   auto conversation = Connect(options)->Open();
   ASSERT_TRUE(conversation.ok());
   AskOptions ask;
-  ask.timeout = milliseconds(200);
+  ask.timeout = milliseconds(2'000);
   std::string seen;
   const auto answer = conversation->Ask({Text("a")}, ask, [&seen](std::string_view text) {
     seen += text;

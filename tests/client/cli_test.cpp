@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -250,7 +251,8 @@ TEST_F(CliTest, ScorePrintsTheReplay) {
     }
     return response;
   });
-  const std::string path = ::testing::TempDir() + "concertina_prompts.json";
+  const std::string path =
+      ::testing::TempDir() + "concertina_prompts-" + std::to_string(getpid()) + ".json";
   std::ofstream(path) << R"([{"task": "prose", "i": 3, "prompt": [1], "ans": [1, 2, 3],
                              "full_nll": 0.75}])";
   const auto result = Run({"score", "--prompts", path, "--policy", "elastic", "--budget", "0.2",

@@ -13,7 +13,7 @@
 namespace concertina::testing {
 namespace {
 
-constexpr std::chrono::seconds kWait{20};
+constexpr std::chrono::seconds kWait{60};
 
 v1::Session MakeSession(const std::string& id) {
   v1::Session session;

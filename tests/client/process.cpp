@@ -25,7 +25,7 @@ namespace concertina::testing {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::seconds kWait{20};
+constexpr std::chrono::seconds kWait{60};
 
 pid_t Spawn(const std::string& target, const std::vector<std::string>& arguments,
             posix_spawn_file_actions_t* actions, posix_spawnattr_t* attributes) {

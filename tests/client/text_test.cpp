@@ -1,6 +1,7 @@
 #include "client/cli/text.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
@@ -51,12 +52,13 @@ TEST(TextTest, NothingMovesTheCursor) {
 }
 
 TEST(TextTest, ReadsFilesUpToALimit) {
-  const std::string path = ::testing::TempDir() + "client_text_test";
+  const std::string path = ::testing::TempDir() + "client_text_test-" + std::to_string(getpid());
   std::ofstream(path) << "12345";
   EXPECT_EQ(*ReadFile(path, 5), "12345");
   EXPECT_FALSE(ReadFile(path, 4).ok());
   EXPECT_FALSE(ReadFile(path + ".absent", 5).ok());
   EXPECT_FALSE(ReadFile(::testing::TempDir(), 5).ok());
+  unlink(path.c_str());
 }
 
 client::Answer MakeAnswer() {

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -36,12 +35,6 @@ def wait_for(condition, what, seconds=START_SECONDS):
             return value
         time.sleep(0.05)
     raise TimeoutError(f"{what}: not within {seconds} s")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def server_help():
@@ -118,10 +111,13 @@ class Prometheus(Process):
         for name, text in {"prometheus.yml": config, **files}.items():
             with open(os.path.join(self.folder.name, name), "w", encoding="utf-8") as file:
                 file.write(text)
-        self.url = f"http://127.0.0.1:{free_port()}"
         self.start(["prometheus", "--config.file", os.path.join(self.folder.name, "prometheus.yml"),
                     "--storage.tsdb.path", os.path.join(self.folder.name, "data"),
-                    "--web.listen-address", self.url.removeprefix("http://")])
+                    "--web.listen-address", "127.0.0.1:0"])
+        found = wait_for(lambda: self.check_running() or
+                         re.search(r'msg="Listening on" address=(\S+)\n', self.log()),
+                         "port of prometheus")
+        self.url = f"http://{found.group(1)}"
         wait_for(lambda: self.check_running() or self.ready(), "prometheus")
 
     def ready(self):

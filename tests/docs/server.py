@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import socket
 import subprocess
 import time
@@ -31,10 +32,17 @@ sys.exit(answer or 0)
 """
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def free_ports(count):
+    """Below those that the system gives to connections and to whoever asks for any port: they stay
+    free while no server is there."""
+    ports = []
+    for port in random.sample(range(12_000, 30_000), 1000):
+        with socket.socket() as listener:
+            if listener.connect_ex(("127.0.0.1", port)) != 0:
+                ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise OSError("no free ports")
 
 
 class Server:
@@ -45,7 +53,7 @@ class Server:
         self._process, self._arguments = None, None
         self._faults = []
         # Of gRPC, AdminService and /metrics.
-        self.ports = {usual: free_port() for usual in (50051, 50052, 9464)}
+        self.ports = dict(zip((50051, 50052, 9464), free_ports(3)))
         self.target, self.admin, self.metrics = (
             f"127.0.0.1:{port}" for port in self.ports.values())
         with open(stand_in, "w", encoding="utf-8") as file:

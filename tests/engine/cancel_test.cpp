@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <random>
+#include <thread>
 
 #include "tests/engine/engine_fixture.h"
 
@@ -12,10 +14,13 @@ namespace {
 constexpr int kCancels = 150;
 constexpr uint32_t kSeed = 2026;
 
-// Counts decode steps.
+// Counts decode steps, and takes its time over them: no turn here may come to its end.
 class StepCounter final : public EngineObserver {
  public:
-  void OnBatch(int64_t) override { ++steps_; }
+  void OnBatch(int64_t) override {
+    ++steps_;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   int steps() const { return steps_; }
 
  private:

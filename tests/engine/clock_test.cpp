@@ -50,7 +50,7 @@ TEST(WallClock, RefusesNoTurnWhenItJumps) {
   EngineOptions options = TestEngine::DefaultOptions();
   options.max_batch = 1;
   options.max_queue_wait = seconds(30);
-  TestEngine engine(options, TinyModel(), nullptr, clock);
+  TestEngine engine(options, TinyModel(), std::make_shared<UnhurriedSteps>(), clock);
   std::shared_ptr<Engine::Handle> handle;
   // Long enough to keep the only place taken while the clock is set.
   const auto running = engine.Start(TestEngine::Params(engine.OpenId(), "hi", 450), &handle);

@@ -41,6 +41,8 @@ std::shared_ptr<const PreparedImage> PlainImage(const Model& model, float value)
   return image;
 }
 
+void UnhurriedSteps::OnBatch(int64_t) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
+
 void RecordingSink::OnEvent(TurnEvent event) {
   std::lock_guard lock(mutex_);
   events_.push_back(std::move(event));
@@ -226,7 +228,7 @@ absl::StatusOr<ScoreResult> TestEngine::Score(ScoreParams params) {
 EngineGauges TestEngine::Settled() {
   // Two round trips through the engine's queue: the gauges are published in between or when it
   // idles.
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < 2000; ++i) {
     const EngineGauges now = engine_->gauges();
     auto list = Blocking<std::vector<SessionInfo>>(
         [&](auto done) { engine_->ListSessions("", 100000, std::move(done)); });

@@ -61,6 +61,13 @@ class RecordingSink final : public TurnSink {
   std::optional<absl::Status> status_;
 };
 
+// Decode steps of 1 ms at least: a turn of hundreds of tokens outlasts what a test does meanwhile,
+// however late the test's own thread gets to run.
+class UnhurriedSteps final : public EngineObserver {
+ public:
+  void OnBatch(int64_t rows) override;
+};
+
 // An engine and blocking shorthands for its calls.
 class TestEngine {
  public:

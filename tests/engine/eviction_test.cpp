@@ -99,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(Policies, Rebuild,
 // The session itself is its own twin: it is forked where the budget changes in mid-answer, so that
 // both have the same history, and one of the two is evicted.
 TEST(Eviction, RemembersABudgetThatChangedInMidAnswer) {
-  TestEngine engine;
+  TestEngine engine(TestEngine::DefaultOptions(), TinyModel(), std::make_shared<UnhurriedSteps>());
   const std::string id = engine.OpenId();
   auto turn = engine.Start(TestEngine::Params(id, kQuestions[0], 300));
   turn->WaitForTokens(20);
@@ -150,7 +150,7 @@ TEST(Eviction, IdleSessionsMakeRoomLeastRecentlyUsedFirst) {
 }
 
 TEST(Eviction, IsRefusedWhereItWouldHurt) {
-  TestEngine engine;
+  TestEngine engine(TestEngine::DefaultOptions(), TinyModel(), std::make_shared<UnhurriedSteps>());
   const std::string id = engine.OpenId();
   EXPECT_EQ(ReasonOf(engine.Evict("6e6d0c5e-0000-4000-8000-000000000000").status()),
             reason::kSessionNotFound);

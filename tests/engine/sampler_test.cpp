@@ -18,10 +18,16 @@
 namespace concertina {
 namespace {
 
+Sampler::Choice Choose(Sampler& sampler, const std::vector<float>& logits,
+                       bool wants_logprob = false) {
+  static SamplerScratch scratch;
+  return sampler.Choose(logits, wants_logprob, &scratch);
+}
+
 TEST(Sampler, GreedyTakesTheLowestOfEquals) {
   Sampler sampler({});
   const std::vector<float> logits = {1, 3, 3, 2};
-  const Sampler::Choice choice = sampler.Choose(logits, /*wants_logprob=*/true);
+  const Sampler::Choice choice = Choose(sampler, logits, /*wants_logprob=*/true);
   EXPECT_EQ(choice.token, 1);
   const double sum = std::exp(1.0) + 2 * std::exp(3.0) + std::exp(2.0);
   EXPECT_NEAR(choice.logprob, 3 - std::log(sum), 1e-6);
@@ -95,8 +101,8 @@ std::vector<float> RandomLogits(std::mt19937_64& random, size_t count) {
   return logits;
 }
 
-TEST(Sampler, ChoosesAsAFullSortWould) {
-  const std::vector<SamplingParams> kinds = {
+std::vector<SamplingParams> KindsOfSampling() {
+  return {
       {.temperature = 1},
       {.temperature = 0.7f, .top_p = 0.9f},
       {.temperature = 1.5f, .top_p = 0.999f},
@@ -109,26 +115,84 @@ TEST(Sampler, ChoosesAsAFullSortWould) {
       {.temperature = 1, .top_p = 1e-6f},
       {.temperature = 1, .top_k = 1},
   };
-  std::mt19937_64 random(5);
-  int judged = 0, all = 0;
-  for (size_t kind = 0; kind < kinds.size(); ++kind) {
-    SamplingParams params = kinds[kind];
-    params.seed = 100 + kind;
-    Sampler sampler(params);
-    PlainSampler plain(params);
-    for (const size_t vocab : {1, 2, 63, 64, 65, 1000, 5003}) {
-      for (int i = 0; i < 30; ++i, ++all) {
-        const std::vector<float> logits = RandomLogits(random, vocab);
-        const int32_t wanted = plain.Choose(logits);
-        const int32_t token = sampler.Choose(logits, false).token;
-        plain.Observe(token);
-        if (wanted < 0) continue;
-        ++judged;
-        ASSERT_EQ(token, wanted) << "kind " << kind << ", " << vocab << " logits, draw " << i;
-      }
-    }
+}
+
+// Both samplers choose from the same rows, one after another.
+class SideBySide {
+ public:
+  explicit SideBySide(const SamplingParams& params) : sampler_(params), plain_(params) {}
+
+  void Choose(const std::vector<float>& logits) {
+    const int32_t wanted = plain_.Choose(logits);
+    const int32_t token = concertina::Choose(sampler_, logits).token;
+    plain_.Observe(token);
+    ++all_;
+    if (wanted < 0) return;
+    ++judged_;
+    EXPECT_EQ(token, wanted) << "draw " << all_;
   }
-  EXPECT_GT(judged, all * 9 / 10);
+
+  double judged() const { return static_cast<double>(judged_) / all_; }
+
+ private:
+  Sampler sampler_;
+  PlainSampler plain_;
+  int all_ = 0, judged_ = 0;
+};
+
+TEST(Sampler, ChoosesAsAFullSortWould) {
+  std::mt19937_64 random(5);
+  uint64_t seed = 100;
+  for (SamplingParams params : KindsOfSampling()) {
+    params.seed = seed++;
+    SCOPED_TRACE(params.seed);
+    SideBySide samplers(params);
+    for (const size_t vocab : {1, 2, 63, 64, 65, 1000, 5003}) {
+      for (int i = 0; i < 30; ++i) samplers.Choose(RandomLogits(random, vocab));
+    }
+    EXPECT_GT(samplers.judged(), 0.9);
+  }
+}
+
+// Rows that leave thousands of tokens to choose from.
+std::vector<float> FlatLogits(std::mt19937_64& random, int kind) {
+  std::vector<float> logits(6001);
+  std::normal_distribution<float> normal(0, 1);
+  for (float& logit : logits) logit = normal(random);
+  switch (kind) {
+    case 0:  // all in a few bins, but for one
+      for (float& logit : logits) logit *= 1e-3f;
+      logits[17] = -9;
+      break;
+    case 1:
+      logits.assign(logits.size(), -2.5f);
+      break;
+    case 2:  // two values
+      for (float& logit : logits) logit = logit > 1 ? 4.0f : 0.5f;
+      break;
+    case 3:  // some left out
+      for (float& logit : logits) {
+        if (logit > 0.5f) logit = -std::numeric_limits<float>::infinity();
+      }
+      break;
+    default:
+      break;
+  }
+  return logits;
+}
+
+TEST(Sampler, ChoosesFromFlatRowsAsAFullSortWould) {
+  std::mt19937_64 random(6);
+  uint64_t seed = 200;
+  for (SamplingParams params : KindsOfSampling()) {
+    params.seed = seed++;
+    SCOPED_TRACE(params.seed);
+    SideBySide samplers(params);
+    for (int kind = 0; kind < 5; ++kind) {
+      for (int i = 0; i < 10; ++i) samplers.Choose(FlatLogits(random, kind));
+    }
+    EXPECT_GT(samplers.judged(), 0.8);
+  }
 }
 
 TEST(Sampler, NotANumberIsNeverChosen) {
@@ -136,17 +200,17 @@ TEST(Sampler, NotANumberIsNeverChosen) {
   const std::vector<float> logits = {nan, 1, nan, 2, nan};
   for (const float temperature : {0.0f, 0.1f}) {
     Sampler sampler({.temperature = temperature, .top_k = 1, .seed = 3});
-    EXPECT_EQ(sampler.Choose(logits, false).token, 3);
+    EXPECT_EQ(Choose(sampler, logits).token, 3);
   }
   Sampler sampler({.temperature = 1, .seed = 3});
-  EXPECT_EQ(sampler.Choose(std::vector<float>(100, nan), false).token, 0);
+  EXPECT_EQ(Choose(sampler, std::vector<float>(100, nan)).token, 0);
 }
 
 std::map<int32_t, int> Draws(SamplingParams params, const std::vector<float>& logits) {
   params.seed = 42;
   Sampler sampler(params);
   std::map<int32_t, int> counts;
-  for (int i = 0; i < 4000; ++i) ++counts[sampler.Choose(logits, /*wants_logprob=*/true).token];
+  for (int i = 0; i < 4000; ++i) ++counts[Choose(sampler, logits, /*wants_logprob=*/true).token];
   return counts;
 }
 
@@ -170,10 +234,10 @@ TEST(Sampler, RepetitionPenaltyActsOnBothSigns) {
   SamplingParams params{.repetition_penalty = 2};
   Sampler positive(params);
   positive.Observe(std::vector<int32_t>{0});
-  EXPECT_EQ(positive.Choose(std::vector<float>{3, 2}, false).token, 1);
+  EXPECT_EQ(Choose(positive, {3, 2}).token, 1);
   Sampler negative(params);
   negative.Observe(std::vector<int32_t>{0});
-  EXPECT_EQ(negative.Choose(std::vector<float>{-1, -1.5f}, false).token, 1);
+  EXPECT_EQ(Choose(negative, {-1, -1.5f}).token, 1);
 }
 
 // What one push lets out.

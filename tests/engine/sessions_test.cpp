@@ -42,7 +42,7 @@ TEST(Fork, GoesOnAsTheOtherWouldHave) {
 TEST(Fork, IsRefusedDuringATurnAndAtTheCap) {
   EngineOptions options = TestEngine::DefaultOptions();
   options.max_sessions = 1;
-  TestEngine engine(options);
+  TestEngine engine(options, TinyModel(), std::make_shared<UnhurriedSteps>());
   const std::string id = engine.OpenId();
   EXPECT_EQ(ReasonOf(engine.Fork(id).status()), reason::kSessionLimit);
   auto turn = engine.Start(TestEngine::Params(id, kQuestions[0], 200));
@@ -74,7 +74,7 @@ TEST(Truncation, GoesBackToTheEndOfATurn) {
 }
 
 TEST(Truncation, IsCheckedBeforeAnythingChanges) {
-  TestEngine engine;
+  TestEngine engine(TestEngine::DefaultOptions(), TinyModel(), std::make_shared<UnhurriedSteps>());
   const std::string id = engine.OpenId();
   engine.Turn(id, kQuestions[0], 5);
   EXPECT_EQ(FieldOf(engine.Truncate(id, 2).status()), "truncate_turn");

@@ -3,12 +3,16 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "server/engine/sampler.h"
 #include "tests/engine/engine_fixture.h"
 
 namespace {
@@ -48,7 +52,11 @@ class CountingObserver final : public EngineObserver {
 
   // Once in every step, on the engine thread.
   void OnBatch(int64_t rows) override {
-    if (rows != rows_) return;
+    if (rows != rows_) {
+      // Those who have begun wait for the others.
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      return;
+    }
     ++steps_;
     if (steps_ == first_) {
       g_allocations = 0;
@@ -116,8 +124,10 @@ TEST_P(SteadyStateTest, DecodingAllocatesNothing) {
   CacheOptions cache;
   cache.budget = Budget::Tokens(24);  // reached during the warm-up
   std::vector<std::shared_ptr<DroppingSink>> sinks;
-  for (int i = 0; i < load.sessions; ++i) {
-    GenerateParams params = TestEngine::Params(engine.OpenId(cache), "Once upon a time", kTokens);
+  std::vector<std::string> ids;
+  for (int i = 0; i < load.sessions; ++i) ids.push_back(engine.OpenId(cache));
+  for (const std::string& id : ids) {
+    GenerateParams params = TestEngine::Params(id, "Once upon a time", kTokens);
     params.sampling = load.sampling;
     params.stop = load.stops;
     sinks.push_back(std::make_shared<DroppingSink>());
@@ -132,13 +142,39 @@ TEST_P(SteadyStateTest, DecodingAllocatesNothing) {
   EXPECT_EQ(observer->allocations(), 0);
 }
 
+constexpr SamplingParams kSampled{
+    .temperature = 1.5f, .top_p = 0.95f, .repetition_penalty = 1.2f, .seed = 3};
+
 INSTANTIATE_TEST_SUITE_P(
     Loads, SteadyStateTest,
     ::testing::Values(Load{1, EntryType::kF32, {}, {}}, Load{1, EntryType::kBf16, {}, {}},
-                      Load{16, EntryType::kF32, {}, {}}, Load{16, EntryType::kBf16, {}, {}}),
+                      Load{16, EntryType::kF32, {}, {}}, Load{16, EntryType::kBf16, {}, {}},
+                      Load{1, EntryType::kF32, kSampled, {"never said"}},
+                      Load{16, EntryType::kBf16, kSampled, {"never said"}},
+                      Load{16, EntryType::kInt8, {.temperature = 1, .top_k = 40, .seed = 5}, {}}),
     [](const auto& load) {
       return std::to_string(load.index) + "_" + std::to_string(load.param.sessions) + "Sessions";
     });
+
+// A vocabulary larger than the tiny model's: rows that leave few tokens, most, and all.
+TEST(SteadyStateSampler, ChoosingAllocatesNothing) {
+  constexpr size_t kVocab = 49152;
+  std::mt19937_64 random(4);
+  std::normal_distribution<float> normal(0, 1);
+  std::vector<float> logits(kVocab);
+  SamplerScratch scratch;
+  scratch.Reserve(kVocab);
+  Sampler sampler(kSampled);
+  for (const float scale : {6.0f, 1.0f, 0.0f}) {
+    for (float& logit : logits) logit = scale * normal(random);
+    if (scale == 6) sampler.Choose(logits, true, &scratch);
+    g_allocations = 0;
+    g_counted = true;
+    for (int i = 0; i < 10; ++i) sampler.Choose(logits, true, &scratch);
+    g_counted = false;
+    EXPECT_EQ(g_allocations.load(), 0) << scale;
+  }
+}
 
 }  // namespace
 }  // namespace concertina::testing

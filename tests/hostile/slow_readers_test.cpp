@@ -99,10 +99,10 @@ class SlowReaders : public ::testing::TestWithParam<uint32_t> {
     return neighbour.Take().tokens_per_second();
   }
 
-  // Streams and connections ended as stalled: once that is all of them, or after two seconds.
+  // Streams and connections ended as stalled: once that is all of them, or after 20 seconds.
   double Stalled() const {
     double count = 0;
-    for (int i = 0; i < 100 && count < Readers(); ++i) {
+    for (int i = 0; i < 1000 && count < Readers(); ++i) {
       if (i > 0) std::this_thread::sleep_for(milliseconds(20));
       count = server_->Metric("requests_rejected_total", "CLIENT_STALLED");
     }
@@ -164,7 +164,7 @@ TEST_P(SlowReaders, AreEndedAndHoldLittle) {
   }
   EXPECT_EQ(neighbour.failures(), 0);
   if (window == 0) {
-    EXPECT_LE(time, kStallTimeout + milliseconds(1000));
+    EXPECT_LE(time, kStallTimeout + milliseconds(5000));
     EXPECT_LE(most - before, Readers() * kQueueLimit + kEngineBytes);
   }
   EXPECT_LE(TimeToServe(*server_), milliseconds(2000));

@@ -28,7 +28,7 @@ client::AskOptions Exactly(int32_t max_tokens) {
 class BundledProcess : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto server = ServerProcess::Start({"--pool-bytes", "256MiB"});
+    auto server = ServerProcess::Start({"--pool-bytes", "256MiB", "--grace-period", "2m"});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     client_ = server_->Connect();
@@ -43,7 +43,7 @@ TEST_F(BundledProcess, SigtermLetsTheRunningTurnFinish) {
   auto conversation = client_->Open();
   ASSERT_TRUE(conversation.ok()) << conversation.status();
   // Long enough to be still running while the questions below are asked.
-  constexpr int kTokens = 400;
+  constexpr int kTokens = 800;
   std::promise<void> begun;
   std::atomic<int> pieces{0};
   auto answer = std::async(std::launch::async, [&] {
@@ -57,7 +57,7 @@ TEST_F(BundledProcess, SigtermLetsTheRunningTurnFinish) {
   server_->process().Signal(SIGTERM);
 
   absl::Status health;
-  const auto end = steady_clock::now() + seconds(5);
+  const auto end = steady_clock::now() + seconds(20);
   while ((health = client_->CheckHealth()).ok() && steady_clock::now() < end) {
     std::this_thread::sleep_for(milliseconds(2));
   }
@@ -71,7 +71,7 @@ TEST_F(BundledProcess, SigtermLetsTheRunningTurnFinish) {
   ASSERT_TRUE(finished.ok()) << finished.status();
   EXPECT_EQ(finished->token_ids.size(), kTokens);
   EXPECT_EQ(finished->completed.finish_reason(), v1::FINISH_REASON_LENGTH);
-  EXPECT_EQ(server_->process().WaitForExit(seconds(10)), 0) << server_->Log();
+  EXPECT_EQ(server_->process().WaitForExit(seconds(60)), 0) << server_->Log();
 }
 
 TEST_F(BundledProcess, CancelInMidStreamLeavesTheSessionUsable) {
@@ -96,9 +96,9 @@ TEST_F(BundledProcess, CancelInMidStreamLeavesTheSessionUsable) {
 
   // From another thread, while nothing of the answer has come yet.
   const std::string longer = TextOfTokens(*client_, 2000);
-  auto answer = std::async(std::launch::async,
-                           [&] { return conversation->Ask({client::Text(longer)}, Exactly(64)); });
-  std::this_thread::sleep_for(milliseconds(300));
+  auto answer = std::async(
+      std::launch::async, [&] { return conversation->Ask({client::Text(longer)}, Exactly(2000)); });
+  EXPECT_EQ(server_->Gauge("requests_running", 1), 1);
   conversation->Cancel();
   const auto abandoned = answer.get();
   ASSERT_TRUE(abandoned.ok()) << abandoned.status();
@@ -118,10 +118,9 @@ TEST_F(BundledProcess, ADeadlineEndsTheAnswerAndKeepsTheSession) {
   ASSERT_TRUE(conversation.ok()) << conversation.status();
   client::AskOptions options = Exactly(8000);
   options.timeout = seconds(2);
-  const auto start = steady_clock::now();
   const auto late = conversation->Ask({client::Text("Tell me a story.")}, options);
   EXPECT_EQ(late.status().code(), absl::StatusCode::kDeadlineExceeded) << late.status();
-  EXPECT_LT(steady_clock::now() - start, seconds(6));
+  EXPECT_LT(server_->Metric("generated_tokens_total"), options.max_tokens / 2);
   const auto next = conversation->Ask({client::Text("Go on.")}, Exactly(8));
   ASSERT_TRUE(next.ok()) << next.status();
   // What was told before the deadline is part of the conversation.

@@ -84,6 +84,21 @@ TEST_F(QualityTest, ConcertinaKeepsItsPerplexity) {
   }
 }
 
+// The same with --entry-type int8. At 0.2 the bytes of a bf16 cache hold nearly twice the entries.
+constexpr Bound kBytes[] = {{"full", "1", 0.9999}, {"concertina", "0.2", 1.7865}};
+
+TEST_F(QualityTest, EntriesOfBytesCostLessThanTheyGain) {
+  const std::vector<std::string> int8 = {"--entry-type", "int8"};
+  const json whole = Score(kBytes[0].policy, kBytes[0].budget, int8);
+  ASSERT_TRUE(whole.is_object());
+  EXPECT_NEAR(whole["all"]["ratio"], kBytes[0].measured, 0.01);
+  EXPECT_GE(whole["all"]["agreement"], 0.99);
+  const json folded = Score(kBytes[1].policy, kBytes[1].budget, int8);
+  ASSERT_TRUE(folded.is_object());
+  EXPECT_LE(folded["all"]["ratio"], kSlack * kBytes[1].measured);
+  EXPECT_LT(kSlack * folded["all"]["ratio"].get<double>(), kConcertina[1].measured);
+}
+
 TEST_F(QualityTest, ElasticWithAPureSinkIsThePapersMethod) {
   for (const Bound& bound : kElastic) {
     const json report = Score(bound.policy, bound.budget, {"--pure-sink"});

@@ -20,8 +20,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::chrono::seconds kStartLimit{90};
-constexpr std::chrono::seconds kStopLimit{10};
-constexpr std::chrono::seconds kGaugeLimit{2};
+constexpr std::chrono::seconds kStopLimit{30};
+constexpr std::chrono::seconds kGaugeLimit{20};
 
 // The number after `prefix` in the log; 0 if it is not there.
 int NumberAfter(const std::string& text, const std::string& prefix) {

@@ -36,7 +36,7 @@ class ServerProcess {
   // Value of the series `name` (without the prefix "concertina_") whose labels contain `label`; -1
   // if there is none.
   double Metric(const std::string& name, const std::string& label = "") const;
-  // Value of a gauge once it is `expected`, or after two seconds whatever it is then: the engine
+  // Value of a gauge once it is `expected`, or after 20 seconds whatever it is then: the engine
   // publishes gauges after the replies of a step.
   double Gauge(const std::string& name, double expected) const;
 

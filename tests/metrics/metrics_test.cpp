@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
@@ -146,9 +147,10 @@ TEST_F(MetricsTest, PromtoolHasNothingToSay) {
   MoveEverything();
   auto port = registry_.Expose("127.0.0.1:0");
   ASSERT_TRUE(port.ok()) << port.status();
-  const std::string file = ::testing::TempDir() + "concertina_metrics.txt";
+  const std::string file = ::testing::TempDir() + "concertina-metrics-" + std::to_string(getpid());
   std::ofstream(file) << registry_.Text();
   const CommandResult checked = RunCommand("promtool check metrics < " + file);
+  unlink(file.c_str());
   EXPECT_EQ(checked.exit_code, 0) << checked.output;
   EXPECT_EQ(checked.output, "");
 }

@@ -111,10 +111,11 @@ TEST_F(AdminTest, LoadIsThatOfTheMoment) {
   const std::string id = OpenOrDie(*inference_);
   const Turn turn = RunTurn(*inference_, TextTurn(id, "Something to keep.", 4));
   ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
-  for (int i = 0; i < 100 && Load().sessions_active() == 0; ++i) {
-    std::this_thread::sleep_for(milliseconds(10));
-  }
-  const v1::GetLoadResponse load = Load();
+  v1::GetLoadResponse load;
+  EXPECT_TRUE(Eventually([&] {
+    load = Load();
+    return load.sessions_active() == 1 && load.pool_used_bytes() > 0 && load.calls_in_flight() == 0;
+  }));
   EXPECT_EQ(load.sessions_active(), 1);
   EXPECT_EQ(load.max_sessions(), 1024);
   EXPECT_EQ(load.max_running(), 64);
@@ -174,6 +175,7 @@ TEST_F(AdminTest, ADrainWaitsForTurnsAndTurnsReadinessAtOnce) {
   const auto reader = inference_->Generate(&context, LongTurn(id));
   v1::GenerateResponse event;
   ASSERT_TRUE(reader->Read(&event));
+  EXPECT_TRUE(Eventually([&] { return Load().requests_running() == 1; }));
   v1::DrainResponse response;
   ASSERT_TRUE(Drain(0, &response).ok());
   EXPECT_EQ(response.requests_running(), 1);

@@ -155,17 +155,11 @@ TEST_F(ForkTest, ACancelledReplayLeavesNoSession) {
     v1::OpenSessionResponse response;
     status = stub().OpenSession(&context, open, &response);
   });
-  const auto wait_for = [](const auto& condition) {
-    for (int i = 0; i < 400 && !condition(); ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return condition();
-  };
-  EXPECT_TRUE(wait_for([&] { return engine.gauges().requests_running == 1; }));
+  EXPECT_TRUE(Eventually([&] { return engine.gauges().requests_running == 1; }));
   context.TryCancel();
   opening.join();
   EXPECT_EQ(status.error_code(), StatusCode::CANCELLED);
-  EXPECT_TRUE(wait_for([&] {
+  EXPECT_TRUE(Eventually([&] {
     const EngineGauges now = engine.gauges();
     return now.requests_running == 0 && now.sessions_active == 0 && now.pool_used_bytes == 0;
   }));

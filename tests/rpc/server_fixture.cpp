@@ -33,6 +33,15 @@ std::string LongContextFolder() {
 
 }  // namespace
 
+bool Eventually(const std::function<bool()>& holds) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
+
 std::shared_ptr<const Model> ServerTest::model_;
 
 void ServerTest::SetUpTestSuite() {
@@ -71,11 +80,7 @@ v1::Session ServerTest::SessionOrDie(const std::string& session_id) {
 }
 
 bool ServerTest::BecomesIdle(const std::string& session_id) {
-  for (int i = 0; i < 200; ++i) {
-    if (SessionOrDie(session_id).state() == v1::SESSION_STATE_IDLE) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
+  return Eventually([&] { return SessionOrDie(session_id).state() == v1::SESSION_STATE_IDLE; });
 }
 
 double ServerTest::Metric(const std::string& name, const std::string& label) {

@@ -12,6 +12,9 @@
 
 namespace concertina::testing {
 
+// Waits until it holds, or for long enough that only a fault explains the wait; whether it holds.
+bool Eventually(const std::function<bool()>& holds);
+
 // A server on the tiny LLaVA model, one per test; the model is loaded once. Its trained context is
 // declared far longer than it is, so that a turn can be made to last for seconds.
 class ServerTest : public ::testing::Test {
@@ -31,7 +34,7 @@ class ServerTest : public ::testing::Test {
   static v1::GenerateRequest LongTurn(const std::string& session_id);
 
   v1::Session SessionOrDie(const std::string& session_id);
-  // Waits up to two seconds for the session's turn to end; false if it goes on.
+  // Waits for the session's turn to end; false if it goes on.
   bool BecomesIdle(const std::string& session_id);
 
   // Sum of the series of /metrics with this name and, if given, label ("reason=\"INVALID\"").

@@ -52,11 +52,11 @@ TEST_F(ServiceTest, HealthFollowsTheServersLife) {
   const auto reader = stub().Generate(&context, LongTurn(id));
   v1::GenerateResponse event;
   ASSERT_TRUE(reader->Read(&event));
-  std::thread stopping([this] { server().runtime().Stop(milliseconds(1500)); });
-  std::this_thread::sleep_for(milliseconds(300));
-  EXPECT_EQ(HealthOf(server().channel(), ""), 2);
+  std::thread stopping([this] { server().runtime().Stop(milliseconds(60'000)); });
+  EXPECT_TRUE(Eventually([&] { return HealthOf(server().channel(), "") == 2; }));
   EXPECT_EQ(HealthOf(server().channel(), "readiness"), 2);
   EXPECT_EQ(HealthOf(server().channel(), "liveness"), 1);
+  context.TryCancel();
   stopping.join();
   while (reader->Read(&event)) {
   }
@@ -75,7 +75,10 @@ TEST_F(ServiceTest, ScrapedNumbersMoveAndPassPromtool) {
   const std::string id = OpenOrDie(stub());
   ASSERT_TRUE(RunTurn(stub(), TextTurn(id, "A question of several words.", 8)).status.ok());
   RunTurn(stub(), TextTurn("", "bad", 1));
-  std::this_thread::sleep_for(milliseconds(700));  // gauges are taken at least twice a second
+  EXPECT_TRUE(Eventually([&] {
+    return Metric("kv_pool_used_bytes") > 0 && Metric("sessions_active") == 1 &&
+           Metric("requests_total", R"(code="INVALID_ARGUMENT")") == 1;
+  }));
   const std::string answer = HttpGet(server().runtime().metrics_port(), "/metrics");
   ASSERT_THAT(answer, HasSubstr("200 OK"));
   EXPECT_GT(Metric("kv_pool_used_bytes"), 0);
@@ -89,7 +92,7 @@ TEST_F(ServiceTest, ScrapedNumbersMoveAndPassPromtool) {
   EXPECT_EQ(Metric("requests_total", R"(code="INVALID_ARGUMENT")"), 1);
   EXPECT_GT(Metric("weights_bytes"), 0);
   EXPECT_GT(Metric("process_resident_memory_bytes"), 1 << 20);
-  const std::string file = ::testing::TempDir() + "concertina_scrape.txt";
+  const std::string file = ::testing::TempDir() + "concertina-scrape-" + std::to_string(getpid());
   std::ofstream(file) << answer.substr(answer.find("\r\n\r\n") + 4);
   FILE* promtool = popen(("promtool check metrics < " + file + " 2>&1").c_str(), "r");
   ASSERT_NE(promtool, nullptr);
@@ -97,6 +100,7 @@ TEST_F(ServiceTest, ScrapedNumbersMoveAndPassPromtool) {
   const size_t length = fread(complaint, 1, sizeof(complaint), promtool);
   EXPECT_EQ(WEXITSTATUS(pclose(promtool)), 0);
   EXPECT_EQ(std::string(complaint, length), "");
+  unlink(file.c_str());
 }
 
 TEST_F(ServiceTest, ABusyPortIsAnError) {

@@ -5,9 +5,9 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
 import sys
-import tempfile
+
+from command_line import CommandLine
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -19,17 +19,7 @@ SYSTEM = (
 USER, ASSISTANT = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
 
 
-class Server:
-    """The command line, asking one server."""
-
-    def __init__(self, program, target):
-        self.command = [program, "--target", target, "--json"]
-
-    def call(self, subcommand, *arguments):
-        command = self.command[:1] + [subcommand] + self.command[1:] + list(arguments)
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-        return json.loads(done.stdout)
-
+class Server(CommandLine):
     def tokenize(self, text):
         return self.call("tokenize", "--allow-special", "--", text)
 
@@ -39,14 +29,6 @@ class Server:
     def greedy_answer(self, question):
         flags = ["--policy", "full", "--budget", "1", "--max-tokens", str(ANSWER_TOKENS)]
         return self.call("ask", *flags, "--", question)["token_ids"]
-
-    def full_nlls(self, prompts):
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-            json.dump(prompts, file)
-            file.flush()
-            flags = ["--policy", "full", "--budget", "1", "--measure-full"]
-            report = self.call("score", "--prompts", file.name, *flags)
-        return [prompt["full_nll"] for prompt in report["prompts"]]
 
 
 def head(server, text, tokens):
@@ -110,8 +92,8 @@ def main():
     options = parser.parse_args()
     server = Server(options.program, options.target)
     prompts = [dict(prompt, i=i) for i, prompt in enumerate(make(server))]
-    for prompt, nll in zip(prompts, server.full_nlls(prompts)):
-        prompt["full_nll"] = round(nll, 5)
+    for prompt, scored in zip(prompts, server.score(prompts)):
+        prompt["full_nll"] = round(scored["full_nll"], 5)
     lines = ",\n".join(json.dumps(prompt, separators=(",", ":")) for prompt in prompts)
     sys.stdout.write(f"[\n{lines}\n]\n")
 

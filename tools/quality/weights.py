@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 import time
 
+from command_line import CommandLine
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 LICENCES = pathlib.Path("/usr/share/common-licenses")
 # Prose that every Debian has: licences, and the language reference of Python.
@@ -29,13 +31,12 @@ def source_text(name):
 
 
 class Server:
-    """A server with the bundled model, for as long as the `with` block lasts."""
+    """A server with the bundled model, for as long as the `with` block lasts; gives its command line."""
 
     def __init__(self, build, weights, entries):
         self.build, self.flags = build, ["--weights", weights, "--kv", entries]
         self.folder = tempfile.TemporaryDirectory(prefix="concertina-")
         self.process = None
-        self.target = ""
 
     def __enter__(self):
         port = pathlib.Path(self.folder.name, "port")
@@ -47,47 +48,38 @@ class Server:
             if self.process.poll() is not None:
                 raise SystemExit(f"the server ended with {self.process.returncode}")
             time.sleep(0.05)
-        self.target = "127.0.0.1:" + port.read_text().strip()
-        return self
+        target = "127.0.0.1:" + port.read_text().strip()
+        return CommandLine(self.build / "client/concertina", target)
 
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
         self.folder.cleanup()
 
-    def call(self, subcommand, *arguments):
-        command = [self.build / "client/concertina", subcommand, "--target", self.target, "--json"]
-        done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, check=True, text=True)
-        return json.loads(done.stdout)
 
-    def windows(self, name, count):
-        """`count` pieces of a text, spread over it."""
-        text = source_text(name)[:TOKENIZE_BYTES]
-        ids = self.call("tokenize", "--", text)["ids"]
-        step = (len(ids) - WINDOW) // max(1, count - 1)
-        for start in range(0, count * step, step):
-            piece = ids[start:start + WINDOW]
-            yield {"task": name, "i": start, "prompt": piece[:WINDOW // 2], "ans": piece[WINDOW // 2:]}
+def windows_of(asked, name, count):
+    """`count` pieces of a text, spread over it."""
+    text = source_text(name)[:TOKENIZE_BYTES]
+    ids = asked.call("tokenize", "--", text)["ids"]
+    step = (len(ids) - WINDOW) // max(1, count - 1)
+    for start in range(0, count * step, step):
+        piece = ids[start:start + WINDOW]
+        yield {"task": name, "i": start, "prompt": piece[:WINDOW // 2], "ans": piece[WINDOW // 2:]}
 
-    def nlls(self, prompts):
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-            json.dump(prompts, file)
-            file.flush()
-            flags = ["--policy", "full", "--budget", "1", "--measure-full"]
-            report = self.call("score", "--prompts", file.name, *flags)
-        return [prompt["nll"] for prompt in report["prompts"]]
+
+def nlls(asked, prompts):
+    return [prompt["nll"] for prompt in asked.score(prompts)]
 
 
 def measure(build, pairs, windows):
     """NLL of every window, by types."""
-    with Server(build, *BASE) as server:
-        prompts = [window for name in SOURCES for window in server.windows(name, windows)]
-        results = {BASE: server.nlls(prompts)}
+    with Server(build, *BASE) as asked:
+        prompts = [window for name in SOURCES for window in windows_of(asked, name, windows)]
+        results = {BASE: nlls(asked, prompts)}
     for pair in pairs:
         if pair not in results:
-            with Server(build, *pair) as server:
-                results[pair] = server.nlls(prompts)
+            with Server(build, *pair) as asked:
+                results[pair] = nlls(asked, prompts)
     return prompts, results
 
 
@@ -110,7 +102,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
     parser.add_argument("--weights", nargs="+", default=["f32", "bf16", "int8", "stored"])
-    parser.add_argument("--entries", nargs="+", default=["f32", "bf16"])
+    parser.add_argument("--entries", nargs="+", default=["f32", "bf16", "int8"])
     parser.add_argument("--windows", type=int, default=6, help="of each of the texts")
     options = parser.parse_args()
     pairs = [(weights, entries) for weights in options.weights for entries in options.entries]

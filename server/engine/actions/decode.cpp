@@ -71,13 +71,12 @@ void ListRows(EngineState& state) {
 // Every turn has a random stream of its own, so the order is of no account.
 void ChooseTokens(EngineState& state) {
   DecodeLists& lists = state.decode_lists;
-  const auto count = static_cast<int64_t>(lists.rows.size());
   lists.choices.resize(lists.rows.size());
-  ParallelFor(0, count, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      if (!IsSampled(*lists.tasks[i], lists.rows[i])) continue;
-      lists.choices[i] = ChooseToken(state, *lists.tasks[i], lists.rows[i].logits);
-    }
+  ReserveScratch(state);
+  ParallelTasks(static_cast<int64_t>(lists.rows.size()), [&](int worker, int64_t i) {
+    if (!IsSampled(*lists.tasks[i], lists.rows[i])) return;
+    lists.choices[i] =
+        ChooseToken(state, *lists.tasks[i], lists.rows[i].logits, &lists.scratch[worker]);
   });
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "models/kernels/parallel.h"
 #include "server/engine/actions/finish.h"
 
 namespace concertina {
@@ -62,13 +63,22 @@ void SendRest(Task& task) {
 
 }  // namespace
 
-Sampler::Choice ChooseToken(const EngineState& state, Task& task, const float* logits) {
+void ReserveScratch(EngineState& state) {
+  std::vector<SamplerScratch>& scratch = state.decode_lists.scratch;
+  scratch.resize(static_cast<size_t>(Threads()));
+  for (SamplerScratch& one : scratch) one.Reserve(state.model->language->config().vocab);
+}
+
+Sampler::Choice ChooseToken(const EngineState& state, Task& task, const float* logits,
+                            SamplerScratch* scratch) {
   const std::span row(logits, static_cast<size_t>(state.model->language->config().vocab));
-  return task.sampler->Choose(row, task.params.logprobs);
+  return task.sampler->Choose(row, task.params.logprobs, scratch);
 }
 
 void DeliverToken(EngineState& state, Task& task, const float* logits) {
-  DeliverToken(state, task, ChooseToken(state, task, logits));
+  ReserveScratch(state);
+  SamplerScratch* scratch = &state.decode_lists.scratch.front();
+  DeliverToken(state, task, ChooseToken(state, task, logits, scratch));
 }
 
 void DeliverToken(EngineState& state, Task& task, const Sampler::Choice& choice) {

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -26,7 +27,8 @@ class FolderCopy {
  public:
   explicit FolderCopy(const fs::path& from) {
     const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-    path_ = fs::path(::testing::TempDir()) / (std::string("bundle_test_") + test->name());
+    path_ = fs::path(::testing::TempDir()) /
+            ("bundle_test_" + std::to_string(getpid()) + "_" + test->name());
     fs::remove_all(path_);
     fs::create_directories(path_);
     for (const auto& entry : fs::directory_iterator(from)) {

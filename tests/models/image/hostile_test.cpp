@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <ctime>
 #include <random>
 
 #include "models/image/decode.h"
@@ -74,7 +75,8 @@ TEST(HostileImage, DamagedContentsAreRefused) {
 }
 
 TEST(HostileImage, HugeHeadersCostNothing) {
-  const auto start = std::chrono::steady_clock::now();
+  // Of this process alone, whatever else the machine does.
+  const std::clock_t start = std::clock();
   for (const auto& [width, height] :
        {std::pair{1u, 1u}, {1u, 100000u}, {20000u, 20000u}, {0x7fffffffu, 0x7fffffffu}}) {
     Bytes bytes =
@@ -84,7 +86,7 @@ TEST(HostileImage, HugeHeadersCostNothing) {
     ASSERT_FALSE(image.ok());
     ExpectCleanRefusal(image.status(), std::to_string(width));
   }
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+  EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC);
 }
 
 // The decoder never sees ancillary chunks, however many and however large they claim to inflate.

@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "models/kernels/logit_bins.h"
 #include "models/kernels/logits.h"
 #include "models/kernels/rope.h"
 #include "tests/models/kernels/test_support.h"
@@ -240,6 +241,58 @@ TEST_P(ElementwiseTest, LogitRunsFindWhatIsLarge) {
           std::count_if(logits.begin(), logits.end(), [&](float x) { return x >= bound; });
       EXPECT_TRUE(reached >= wanted || bound == -std::numeric_limits<float>::infinity());
     }
+  }
+}
+
+TEST_P(ElementwiseTest, BinsHoldEveryLogitInOrder) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  LogitBins bins;
+  for (const int64_t count : {1, 2, 63, 64, 65, 1000, 5003}) {
+    std::vector<float> logits = RandomFloats(count, static_cast<uint32_t>(count), 2.0f);
+    if (count > 5) logits[3] = -std::numeric_limits<float>::infinity();
+    if (count > 5) logits[5] = nan;
+    for (const float divisor : {0.7f, 3.0f}) {
+      std::vector<float> maxima;
+      const LogitRuns runs(logits, &maxima);
+      const float least = runs.largest() - 2;
+      const float least_divided = (runs.largest() - 1.5f) / divisor;
+      bins.Fill(runs, divisor, least, least_divided);
+      size_t seen = 0;
+      float above = std::numeric_limits<float>::infinity();
+      for (int bin = 0; bin < LogitBins::kBins; ++bin) {
+        double sum = 0;
+        int32_t last = -1;
+        float lowest = above;
+        bins.VisitBin(bin, [&](int32_t id, float logit) {
+          EXPECT_EQ(logit, logits[static_cast<size_t>(id)] / divisor);
+          EXPECT_GT(id, last);
+          EXPECT_LT(logit, above);
+          last = id;
+          lowest = std::min(lowest, logit);
+          sum += std::exp(double{logit} - runs.largest() / divisor);
+          ++seen;
+        });
+        above = lowest;
+        EXPECT_NEAR(bins.Sum(bin), sum, 1e-6 * sum);
+      }
+      const auto wanted = std::count_if(logits.begin(), logits.end(), [&](float logit) {
+        return logit >= least && logit / divisor >= least_divided;
+      });
+      EXPECT_EQ(seen, wanted);
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, TheSmallestLogitIsNotNaN) {
+  for (const int64_t count : {1, 15, 16, 100, 129}) {
+    std::vector<float> logits = RandomFloats(count, 9, 3.0f);
+    std::vector<float> maxima;
+    EXPECT_EQ(LogitRuns(logits, &maxima).Smallest(),
+              *std::min_element(logits.begin(), logits.end()));
+    if (count == 1) continue;
+    logits.front() = logits.back() = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_EQ(LogitRuns(logits, &maxima).Smallest(),
+              *std::min_element(logits.begin() + 1, logits.end() - 1));
   }
 }
 

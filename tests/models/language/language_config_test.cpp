@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -105,9 +106,11 @@ class GgufConfig : public ::testing::Test {
   }
 
   absl::StatusOr<LanguageConfig> Read() {
-    const std::string path = ::testing::TempDir() + "language_config_test.gguf";
+    const std::string path =
+        ::testing::TempDir() + "language_config_test-" + std::to_string(getpid()) + ".gguf";
     if (!writer_.Write(path)) return absl::InternalError("cannot write");
     absl::StatusOr<std::unique_ptr<GgufFile>> file = GgufFile::Open(path);
+    unlink(path.c_str());
     if (!file.ok()) return file.status();
     return LanguageConfigFromGguf(**file);
   }

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -221,9 +222,11 @@ TEST(LanguageModel, GgufAndFolderFormsOfAModelAgree) {
     add(to + "ffn_up", from + "mlp.up_proj");
     add(to + "ffn_down", from + "mlp.down_proj");
   }
-  const std::string path = ::testing::TempDir() + "language_model_test.gguf";
+  const std::string path =
+      ::testing::TempDir() + "language_model_test-" + std::to_string(getpid()) + ".gguf";
   ASSERT_TRUE(writer.Write(path));
   auto file = GgufFile::Open(path);
+  unlink(path.c_str());
   ASSERT_TRUE(file.ok()) << file.status();
   const LanguageSource source{.weights = *std::move(file), .naming = WeightNaming::kGguf};
   const auto model = LanguageModel::Load(config, source, MatrixType::kF32);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -221,13 +222,12 @@ TEST(TextTest, AMegabyteOfAnythingIsQuick) {
   for (const std::string& folder : kFolders) {
     const auto tokenizer = LoadJsonTokenizer(folder);
     for (const std::string& text : texts) {
-      const auto start = std::chrono::steady_clock::now();
+      const std::clock_t start = std::clock();
       const std::vector<TokenId> ids = tokenizer->Encode(text, Special::kParse);
       EXPECT_FALSE(ids.empty());
       tokenizer->Decode(ids, true);
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      // Quadratic work takes minutes; sanitizers and busy machines get their share.
-      EXPECT_LT(seconds.count(), 15) << folder << " " << text.substr(0, 12);
+      // Quadratic work takes minutes; sanitizers get their share. Time of this process alone.
+      EXPECT_LT(std::clock() - start, 15 * CLOCKS_PER_SEC) << folder << " " << text.substr(0, 12);
     }
   }
 }

@@ -1,0 +1,61 @@
+#include "server/engine/workspace_bound.h"
+
+#include <algorithm>
+
+#include "models/kernels/decode_attention.h"
+#include "models/kernels/parallel.h"
+#include "models/kernels/prefill_attention.h"
+#include "models/vision/vision_job.h"
+#include "server/engine/actions/prompt_order.h"
+#include "server/engine/prefill_job.h"
+#include "server/engine/weight_order.h"
+
+namespace concertina {
+namespace {
+
+constexpr int64_t kFloat = sizeof(float);
+
+// Of the matrices' own: a product has its rows laid out or rounded anew, at most in f32, and of
+// bf16 the result once more. Two copies of the weights have two such places.
+int64_t MatrixBytes(const LanguageConfig& config, int64_t rows) {
+  const int64_t in = std::max<int64_t>({config.hidden, config.q_width(), config.intermediate});
+  const int64_t out =
+      std::max<int64_t>(config.q_width() + 2 * config.kv_width(), 2 * config.intermediate);
+  // A panel of quantised weights, expanded for many rows: up to 64 columns of 40 bytes in 32.
+  const int64_t panel = 80 * in;
+  return rows * (2 * in + out) * kFloat + Threads() * panel;
+}
+
+// Of one step: everything that has so many rows.
+int64_t RowBytes(const LanguageConfig& config, int64_t rows) {
+  const int64_t qkv = config.q_width() + 2 * config.kv_width();
+  // Residual stream, its norm, attention, the products on the way, low-rank scratch.
+  const int64_t floats = 3 * config.hidden + config.q_width() +
+                         std::max<int64_t>(qkv, 2 * config.intermediate) + config.intermediate;
+  return rows * (floats * kFloat + kFloat + int64_t{sizeof(int32_t)});
+}
+
+int64_t AttentionBytes(const LanguageConfig& config, int64_t max_batch) {
+  const int64_t group = config.heads / config.kv_heads;
+  return PrefillScratchBytes(
+             {config.heads, config.kv_heads, config.head_dim, config.max_positions}) +
+         DecodeScratchBytes(max_batch * config.kv_heads, config.max_positions, group,
+                            config.head_dim);
+}
+
+}  // namespace
+
+int64_t WorkspaceBound(const Model& model, const EngineOptions& options, int64_t feature_bytes) {
+  const LanguageConfig& config = model.language->config();
+  const int64_t positions = config.max_positions + OvertakerPositions(config);
+  const int64_t rows = std::max(options.max_batch, options.prefill_slice_rows);
+  const int64_t pictures = model.vision ? 2 * VisionJob::BytesFor(model.vision->config()) : 0;
+  const int64_t logits = int64_t{options.max_batch} * config.vocab * kFloat;
+  // Tables grow by doubling.
+  const int64_t angles = 2 * config.max_positions * int64_t{config.head_dim} * kFloat;
+  return PrefillJob::BytesBound(config, positions) + pictures + RowBytes(config, rows) +
+         MatrixBytes(config, rows) + AttentionBytes(config, options.max_batch) + logits + angles +
+         Threads() * SamplerScratch::BytesFor(config.vocab) + feature_bytes;
+}
+
+}  // namespace concertina
