@@ -48,6 +48,9 @@ inline IntVec SetInt(int32_t x) { return _mm256_set1_epi32(x); }
 inline IntVec LoadInt(const uint8_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
+inline void StoreInt(uint8_t* p, IntVec x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
+}
 inline IntVec AndInt(IntVec a, IntVec b) { return _mm256_and_si256(a, b); }
 inline Vec ToFloat(IntVec a) { return _mm256_cvtepi32_ps(a); }
 // The lowest byte of each lane.

@@ -57,6 +57,7 @@ inline IntVec SetInt(int32_t x) { return _mm_set1_epi32(x); }
 inline IntVec LoadInt(const uint8_t* p) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
 }
+inline void StoreInt(uint8_t* p, IntVec x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), x); }
 inline IntVec AndInt(IntVec a, IntVec b) { return _mm_and_si128(a, b); }
 inline Vec ToFloat(IntVec a) { return _mm_cvtepi32_ps(a); }
 // The lowest byte of each lane.

@@ -21,9 +21,7 @@ int64_t MatrixBytes(const LanguageConfig& config, int64_t rows) {
   const int64_t in = std::max<int64_t>({config.hidden, config.q_width(), config.intermediate});
   const int64_t out =
       std::max<int64_t>(config.q_width() + 2 * config.kv_width(), 2 * config.intermediate);
-  // A panel of quantised weights, expanded for many rows: up to 64 columns of 40 bytes in 32.
-  const int64_t panel = 80 * in;
-  return rows * (2 * in + out) * kFloat + Threads() * panel;
+  return rows * (2 * in + out) * kFloat;
 }
 
 // Of one step: everything that has so many rows.
