@@ -112,6 +112,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadFolderModel(
   const std::shared_ptr<const TensorSource> weights = *std::move(opened);
   language_config->tied = IsTied(*config, text, *weights);
   auto model = std::make_unique<Model>();
+  model->config = *language_config;
   absl::Status status =
       LoadText(folder, options, *config, text, language_config->vocab, model.get());
   if (!status.ok()) return status;

@@ -100,6 +100,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadGgufModel(const ModelOptions& options
   absl::StatusOr<LanguageConfig> config = LanguageConfigFromGguf(*file);
   if (!config.ok()) return config.status();
   auto model = std::make_unique<Model>();
+  model->config = *config;
   absl::Status status = LoadText(*file, options, *config, model.get());
   if (!status.ok()) return status;
   absl::StatusOr<WeightDecision> weights =

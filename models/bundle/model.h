@@ -30,6 +30,7 @@ struct Model {
   std::string name;  // of the file or folder, without extension
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat;
+  LanguageConfig config;                  // of the language model
   std::unique_ptr<LanguageModel> language;
   std::unique_ptr<VisionEncoder> vision;  // null for a text model
   PreprocessConfig preprocess;            // meaningful with `vision`

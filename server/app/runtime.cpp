@@ -85,7 +85,7 @@ absl::Status Runtime::StartEngine(const ServerConfig& config, Log& log,
   }
   model_ = std::move(model);
   model_name_ = config.model_name.empty() ? model_->name : config.model_name;
-  if (auto status = CheckAgainstModel(config, model_->language->config()); !status.ok()) {
+  if (auto status = CheckAgainstModel(config, model_->config); !status.ok()) {
     return status;
   }
   registry_ = std::make_unique<MetricsRegistry>(model_name_);
@@ -126,7 +126,7 @@ absl::Status Runtime::StartAdmin(const ServerConfig& config, Log& log) {
 absl::Status Runtime::StartMetrics(const ServerConfig& config) {
   InfoLabels info;
   info.version = CONCERTINA_VERSION;
-  info.weight_type = PlanName(model_->language->plan());
+  info.weight_type = PlanName(model_->weights.language);
   info.chat_family = std::string(model_->chat->family());
   info.default_policy = config.engine.default_policy;
   info.default_budget = FormatBudget(config.engine.default_budget);

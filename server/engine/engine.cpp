@@ -12,6 +12,7 @@
 #include "server/engine/actions/update.h"
 #include "server/engine/command_queue.h"
 #include "server/engine/errors.h"
+#include "server/engine/host_runner.h"
 #include "server/engine/scheduler.h"
 #include "server/engine/tasks.h"
 
@@ -25,6 +26,18 @@ absl::Status Stopped() {
   return ReasonError(absl::StatusCode::kUnavailable, reason::kDraining, "the engine has stopped");
 }
 
+absl::StatusOr<std::unique_ptr<PagePool>> MakePool(const EngineOptions& options,
+                                                   const Model& model) {
+  const LanguageConfig& config = model.config;
+  const CacheShape shape{config.layers, config.kv_heads, config.head_dim};
+  return PagePool::Create(options.pool_bytes, PageBytesFor(shape));
+}
+
+absl::StatusOr<std::unique_ptr<ModelRunner>> MakeRunner(const EngineOptions&, const Model& model,
+                                                        PagePool* pool) {
+  return std::make_unique<HostRunner>(*model.language, pool);
+}
+
 }  // namespace
 
 // The engine thread and what it is asked to do. `state` is touched by that thread alone.
@@ -32,9 +45,9 @@ class Engine::Impl {
  public:
   Impl(EngineOptions options, std::shared_ptr<const Model> model,
        std::shared_ptr<EngineObserver> observer, std::shared_ptr<const Clock> clock,
-       std::unique_ptr<PagePool> pool)
+       std::unique_ptr<PagePool> pool, std::unique_ptr<ModelRunner> runner)
       : state(std::move(options), std::move(model), std::move(observer), std::move(clock),
-              std::move(pool)) {
+              std::move(pool), std::move(runner)) {
     PublishGauges();
     thread_ = std::thread([this] { Loop(); });
   }
@@ -90,15 +103,15 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(EngineOptions options,
                                                       std::shared_ptr<const Model> model,
                                                       std::shared_ptr<EngineObserver> observer,
                                                       std::shared_ptr<const Clock> clock) {
-  const LanguageConfig& config = model->language->config();
-  const CacheShape shape{config.layers, config.kv_heads, config.head_dim};
-  auto pool = PagePool::Create(options.pool_bytes, PageBytesFor(shape));
+  auto pool = MakePool(options, *model);
   if (!pool.ok()) return pool.status();
+  auto runner = MakeRunner(options, *model, pool->get());
+  if (!runner.ok()) return runner.status();
   if (auto policy = MakePolicy(options.default_policy); !policy.ok()) return policy.status();
   if (absl::Status status = ValidateBudget(options.default_budget); !status.ok()) return status;
   return std::unique_ptr<Engine>(
       new Engine(std::make_unique<Impl>(std::move(options), std::move(model), std::move(observer),
-                                        std::move(clock), *std::move(pool))));
+                                        std::move(clock), *std::move(pool), *std::move(runner))));
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -229,10 +242,10 @@ bool Engine::Drain(std::chrono::milliseconds timeout) {
 EngineGauges Engine::gauges() const { return impl_->gauges(); }
 
 int64_t Engine::workspace_bound_bytes() const {
-  const LanguageConfig& config = impl_->state.model->language->config();
+  const LanguageConfig& config = impl_->state.model->config;
   const int64_t positions = config.max_positions + OvertakerPositions(config);
-  // The attention kernel packs as much again; features and logits come on top.
-  const int64_t prompt = 2 * PrefillJob::BytesBound(config, positions);
+  // Features and logits come on top.
+  const int64_t prompt = impl_->state.runner->PassBytesBound(positions);
   const auto& vision = impl_->state.model->vision;
   const int64_t pictures = vision ? 2 * VisionJob::BytesFor(vision->config()) : 0;
   const int64_t logits = impl_->state.options.max_batch * int64_t{config.vocab} * 4;

@@ -63,7 +63,7 @@ void SendRest(Task& task) {
 }  // namespace
 
 Sampler::Choice ChooseToken(const EngineState& state, Task& task, const float* logits) {
-  const std::span row(logits, static_cast<size_t>(state.model->language->config().vocab));
+  const std::span row(logits, static_cast<size_t>(state.model->config.vocab));
   return task.sampler->Choose(row, task.params.logprobs);
 }
 
