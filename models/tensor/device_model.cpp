@@ -46,6 +46,10 @@ at::TensorOptions TensorOptionsOf(const std::string& device, TensorType type) {
   return at::TensorOptions(at::Device(name)).dtype(ScalarOf(type));
 }
 
+bool IsDeviceName(const std::string& device) {
+  return device == kTorchCpu || CudaIndex(device) >= 0;
+}
+
 absl::Status CheckDevice(const std::string& device) {
   if (device == kTorchCpu) return absl::OkStatus();
   const int index = CudaIndex(device);

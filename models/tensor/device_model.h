@@ -17,6 +17,8 @@ class TensorModel;
 enum class TensorType { kF32, kF16, kBf16 };
 
 // What may hold a language model besides the CPU's own kernels: "torch:cpu", "cuda", "cuda:N".
+bool IsDeviceName(const std::string& device);
+
 // INVALID_ARGUMENT for another name, FAILED_PRECONDITION when LibTorch does not have the device.
 absl::Status CheckDevice(const std::string& device);
 

@@ -39,9 +39,13 @@ void AddModelParts(const ServerConfig& config, const Model& model, int64_t works
                    MemoryPlan& plan) {
   const LanguageConfig& language = model.config;
   plan.parts.push_back({"base", kBaseBytes, "libraries, threads and their heaps, as measured"});
-  plan.parts.push_back({"weights", model.weight_bytes, "packed matrices"});
+  plan.parts.push_back({"weights", model.weight_bytes - model.device_bytes, "packed matrices"});
   plan.parts.push_back(Product("tokenizer", language.vocab, "tokens", kTokenizerBytesPerToken));
-  plan.parts.push_back({"pool", config.engine.pool_bytes, "pool-bytes"});
+  if (model.device != nullptr && model.device->accelerator()) {
+    plan.parts.push_back({"pool", 0, "on the accelerator"});
+  } else {
+    plan.parts.push_back({"pool", config.engine.pool_bytes, "pool-bytes"});
+  }
   plan.parts.push_back(
       {"workspace", workspace_bytes, "prefill of the longest prompt, logits, picture features"});
 }

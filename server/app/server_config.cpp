@@ -142,6 +142,7 @@ void Resolve(ConfigDraft& draft) {
   if (draft.vision.empty()) draft.vision = bundled ? CONCERTINA_BUNDLED_VISION : "none";
   config.model = draft.model;
   config.vision = draft.vision == "none" ? "" : draft.vision;
+  if (config.device != kHostDevice && draft.weights == "auto") draft.weights = "bf16";
   if (draft.kv == "auto") draft.kv = draft.weights == "f32" ? "f32" : "bf16";
   config.weights = ResolveWeights(draft);
   config.engine.default_entry_type = EntryTypeOf(draft.kv);

@@ -5,10 +5,12 @@
 #include <utility>
 
 #include "models/kernels/parallel.h"
+#include "models/tensor/device_runner.h"
 #include "server/engine/actions/eviction.h"
 #include "server/engine/actions/finish.h"
 #include "server/engine/actions/prompt_order.h"
 #include "server/engine/actions/sessions.h"
+#include "server/engine/actions/traits.h"
 #include "server/engine/actions/update.h"
 #include "server/engine/command_queue.h"
 #include "server/engine/errors.h"
@@ -28,14 +30,22 @@ absl::Status Stopped() {
 
 absl::StatusOr<std::unique_ptr<PagePool>> MakePool(const EngineOptions& options,
                                                    const Model& model) {
-  const LanguageConfig& config = model.config;
-  const CacheShape shape{config.layers, config.kv_heads, config.head_dim};
-  return PagePool::Create(options.pool_bytes, PageBytesFor(shape));
+  const int64_t page_bytes = PageBytesOf(model);
+  return model.device ? PagePool::CreateLedger(options.pool_bytes, page_bytes)
+                      : PagePool::Create(options.pool_bytes, page_bytes);
 }
 
-absl::StatusOr<std::unique_ptr<ModelRunner>> MakeRunner(const EngineOptions&, const Model& model,
-                                                        PagePool* pool) {
-  return std::make_unique<HostRunner>(*model.language, pool);
+absl::StatusOr<std::unique_ptr<ModelRunner>> MakeRunner(const EngineOptions& options,
+                                                        const Model& model, PagePool* pool) {
+  if (!model.device) return std::make_unique<HostRunner>(*model.language, pool);
+  auto runner = MakeDeviceRunner(*model.device, options.max_batch, pool);
+  if (!runner.ok()) return runner;
+  const CacheSpec defaults{.policy = options.default_policy,
+                           .entry_type = options.default_entry_type,
+                           .budget = options.default_budget};
+  const absl::Status status = CheckTraits((*runner)->traits(), defaults);
+  if (!status.ok()) return status;
+  return runner;
 }
 
 }  // namespace

@@ -69,7 +69,8 @@ absl::Status ChangeBudget(EngineState& state, EngineSession& session, const Budg
   if (absl::Status status = ValidateBudget(budget); !status.ok()) {
     return FieldError("budget", std::string(status.message()));
   }
-  if (absl::Status status = CheckBudgetTraits(state, budget); !status.ok()) return status;
+  if (absl::Status status = CheckBudgetTraits(state.runner->traits(), budget); !status.ok())
+    return status;
   const Budget before = session.budget;
   session.budget = budget;
   Task* task = TaskOf(state, session);

@@ -57,7 +57,7 @@ absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
   if (absl::Status status = ValidateBudget(spec.budget); !status.ok()) {
     return FieldError("budget", std::string(status.message()));
   }
-  if (absl::Status status = CheckTraits(state, spec); !status.ok()) return status;
+  if (absl::Status status = CheckTraits(state.runner->traits(), spec); !status.ok()) return status;
   auto cache = state.runner->MakeCache(spec);
   if (!cache.ok()) return FieldError("policy.name", std::string(cache.status().message()));
   auto session = std::make_unique<EngineSession>();
@@ -87,7 +87,7 @@ absl::StatusOr<EngineSession*> OpenSession(EngineState& state, const OpenSession
 
 absl::StatusOr<EngineSession*> ForkSession(EngineState& state, const std::string& id,
                                            const std::string& new_id) {
-  if (absl::Status status = CheckForks(state); !status.ok()) return status;
+  if (absl::Status status = CheckForks(state.runner->traits()); !status.ok()) return status;
   const std::string copy_id = new_id.empty() ? NewSessionId() : new_id;
   auto parent = FindIdleSession(state, id);
   if (!parent.ok()) return parent.status();

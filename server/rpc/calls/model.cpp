@@ -59,6 +59,7 @@ void RenderModel(const RpcEnvironment& env, v1::GetModelResponse* response) {
   response->set_deterministic(IsDeterministic(model));
   response->set_parameters(ParametersOf(model));
   response->set_kernels(isa::Active().name);
+  response->set_device(model.device ? model.device->device() : kHostDevice);
   for (const WeightCopy& copy : ListCopies(model)) Render(copy, response->add_weight_copies());
 }
 
