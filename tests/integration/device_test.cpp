@@ -211,8 +211,8 @@ TEST_F(DeviceProcess, AStoppedAnswerLeavesTheOthersAlone) {
     int pieces = 0;
     const auto answer = stopped.Ask({client::Text("Go on and on.")}, Exactly(300),
                                     [&](std::string_view) { return ++pieces < 5; });
-    EXPECT_TRUE(answer.ok()) << answer.status();
-    if (answer.ok()) EXPECT_TRUE(answer->stopped);
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_TRUE(answer->stopped);
   });
   EXPECT_EQ(Ask(other, "Tell me a story.", 60).tokens, expected.tokens);
   stop.join();
