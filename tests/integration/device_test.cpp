@@ -150,6 +150,34 @@ TEST_F(DeviceProcess, SaysWhatTheCpuSaysInSeveralConversationsAtOnce) {
   }
 }
 
+TEST_F(DeviceProcess, ScoresAsTheCpuDoes) {
+  const auto host = ServerProcess::Start(TinyLlava());
+  ASSERT_TRUE(host.ok()) << host.status();
+  const auto host_client = (*host)->Connect();
+  for (const v1::ScoreFold fold : {v1::SCORE_FOLD_PREFILL_ONLY, v1::SCORE_FOLD_DECODE}) {
+    v1::ScoreRequest request;
+    request.mutable_prompt()->set_text("The quick brown fox jumps over the lazy dog, and so on.");
+    request.mutable_continuation()->set_text("It had done so before, but never at this hour.");
+    request.mutable_budget()->set_ratio(0.4);
+    request.set_fold(fold);
+    const auto expected = host_client->Score(request);
+    const auto found = client_->Score(request);
+    ASSERT_TRUE(expected.ok()) << expected.status();
+    ASSERT_TRUE(found.ok()) << found.status();
+    ASSERT_EQ(found->logprobs_size(), expected->logprobs_size());
+    for (int i = 0; i < found->logprobs_size(); ++i) {
+      EXPECT_NEAR(found->logprobs(i), expected->logprobs(i), 1e-3) << i;
+    }
+    EXPECT_EQ(found->cache().live_entries(), expected->cache().live_entries());
+    ASSERT_EQ(found->layers_size(), expected->layers_size());
+    for (int i = 0; i < found->layers_size(); ++i) {
+      EXPECT_EQ(found->layers(i).entries_after(), expected->layers(i).entries_after());
+      EXPECT_NEAR(found->layers(i).attention_mass_kept(), expected->layers(i).attention_mass_kept(),
+                  1e-3);
+    }
+  }
+}
+
 TEST_F(DeviceProcess, TellsWhereItRuns) {
   const auto model = client_->GetModel();
   ASSERT_TRUE(model.ok()) << model.status();
