@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cache/entry_layout.h"
 #include "models/tuning/weight_types.h"
 
 namespace concertina {
@@ -42,9 +43,10 @@ const char* RoleName(WeightCopy::Role role) {
 std::vector<WeightCopy> ListCopies(const Model& model) {
   using Role = WeightCopy::Role;
   const MatrixPlan& plan = model.weights.language;
-  const CopyBytes bytes = model.device ? CopyBytes{.few = model.device->weight_bytes()}
-                                       : model.language->matrix_bytes();
   const int64_t parameters = LanguageParameters(model);
+  const CopyBytes bytes =
+      model.device ? CopyBytes{.few = parameters * ElementBytes(model.device->entry_type())}
+                   : model.language->matrix_bytes();
   std::vector<WeightCopy> copies;
   if (plan.paired()) {
     copies.push_back(MakeCopy(model, Role::kDecode, plan.few, bytes.few, parameters));

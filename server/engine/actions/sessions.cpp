@@ -12,6 +12,12 @@
 namespace concertina {
 namespace {
 
+absl::Status PolicyError(const absl::Status& status) {
+  const std::string message(status.message());
+  return absl::IsUnimplemented(status) ? FieldError("policy.name", reason::kNotOnDevice, message)
+                                       : FieldError("policy.name", message);
+}
+
 absl::Status MayOpen(const EngineState& state, const std::string& id) {
   if (state.draining) {
     return ReasonError(absl::StatusCode::kUnavailable, reason::kDraining, "the server is draining");
@@ -59,7 +65,7 @@ absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
   }
   if (absl::Status status = CheckTraits(state.runner->traits(), spec); !status.ok()) return status;
   auto cache = state.runner->MakeCache(spec);
-  if (!cache.ok()) return FieldError("policy.name", std::string(cache.status().message()));
+  if (!cache.ok()) return PolicyError(cache.status());
   auto session = std::make_unique<EngineSession>();
   session->policy = spec.policy;
   session->policy_options = spec.policy_options;
