@@ -124,7 +124,9 @@ WeightSettings ResolveWeights(const ConfigDraft& draft) {
   settings.many =
       draft.weights_prefill == "same" ? settings.few : MatrixTypeByName(draft.weights_prefill);
   settings.vision = MatrixTypeByName(draft.weights_vision);
-  if (!settings.vision.has_value()) settings.vision = settings.few;
+  // Beside a device the CPU's own types count: the model's loader chooses.
+  const bool on_host = draft.config.device == kHostDevice;
+  if (!settings.vision.has_value() && on_host) settings.vision = settings.few;
   settings.measure_all = true;
   return settings;
 }

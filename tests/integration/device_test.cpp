@@ -301,6 +301,26 @@ TEST_F(DeviceProcess, WhatTheDeviceCannotDoIsRefusedByName) {
   EXPECT_EQ(Ask(conversation, "Tell me a story.").tokens.size(), 16u);
 }
 
+TEST(Device, WeightsAndEntriesAreBf16UnlessTheyAreNamed) {
+  const auto server =
+      ServerProcess::Start({"--model", CONCERTINA_SOURCE_DIR "/tests/goldens/llava15-tiny",
+                            "--pool-bytes", "16MiB", "--max-batch", "2", "--device", "torch:cpu"});
+  ASSERT_TRUE(server.ok()) << server.status();
+  const auto client = (*server)->Connect();
+  const auto model = client->GetModel();
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->weight_type(), "bf16");
+  EXPECT_EQ(model->default_entry_type(), v1::ENTRY_TYPE_BF16);
+  auto conversation = client->Open();
+  ASSERT_TRUE(conversation.ok()) << conversation.status();
+  for (const char* text : {"What is this?", "And why?"}) {
+    const auto answer = conversation->Ask(
+        {client::ImageFile(ReadWholeFile(SceneImage(1))), client::Text(text)}, Exactly(20));
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(answer->token_ids.size(), 20u);
+  }
+}
+
 TEST(Device, AServerThatLacksItEndsWithTheReason) {
   std::vector<std::string> arguments = TinyLlava();
   arguments.insert(arguments.end(), {"--device", "cuda:99"});
