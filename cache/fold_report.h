@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "cache/policies/policy.h"
+
 namespace concertina {
 
 // What folding one layer did, all KV heads together.
@@ -15,5 +17,8 @@ struct FoldReport {
   double score_kept = 0;    // and by those kept
   double mass_kept = 1.0;  // score_kept / score_before, in [0, 1]; 1 when no attention was reported
 };
+
+// Adds what of S was there before a fold and what is `kept`. REQUIRES: a policy that needs scores.
+void AddAttention(const LayerView& view, const Selection& kept, FoldReport* report);
 
 }  // namespace concertina

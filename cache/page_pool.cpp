@@ -41,10 +41,8 @@ uint8_t* Map(int64_t bytes) {
   return base;
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<PagePool>> PagePool::Create(int64_t capacity_bytes,
-                                                           int64_t page_bytes) {
+// Whole pages of a capacity; INVALID_ARGUMENT when there are none or more than can be numbered.
+absl::StatusOr<int64_t> WholePages(int64_t capacity_bytes, int64_t page_bytes) {
   if (page_bytes < 1 || capacity_bytes < page_bytes) {
     return absl::InvalidArgumentError(
         absl::StrCat("a pool of ", capacity_bytes, " bytes holds no page of ", page_bytes));
@@ -53,18 +51,36 @@ absl::StatusOr<std::unique_ptr<PagePool>> PagePool::Create(int64_t capacity_byte
   if (pages > std::numeric_limits<PageId>::max()) {
     return absl::InvalidArgumentError(absl::StrCat("a pool of ", pages, " pages is too large"));
   }
-  uint8_t* base = Map(pages * page_bytes);
+  return pages;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PagePool>> PagePool::Create(int64_t capacity_bytes,
+                                                           int64_t page_bytes) {
+  const absl::StatusOr<int64_t> pages = WholePages(capacity_bytes, page_bytes);
+  if (!pages.ok()) return pages.status();
+  uint8_t* base = Map(*pages * page_bytes);
   if (base == nullptr) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("cannot map ", pages * page_bytes, " bytes for the page pool"));
+        absl::StrCat("cannot map ", *pages * page_bytes, " bytes for the page pool"));
   }
-  return std::unique_ptr<PagePool>(new PagePool(base, pages, page_bytes));
+  return std::unique_ptr<PagePool>(new PagePool(base, *pages, page_bytes));
+}
+
+absl::StatusOr<std::unique_ptr<PagePool>> PagePool::CreateLedger(int64_t capacity_bytes,
+                                                                 int64_t page_bytes) {
+  const absl::StatusOr<int64_t> pages = WholePages(capacity_bytes, page_bytes);
+  if (!pages.ok()) return pages.status();
+  return std::unique_ptr<PagePool>(new PagePool(nullptr, *pages, page_bytes));
 }
 
 PagePool::PagePool(uint8_t* base, int64_t capacity_pages, int64_t page_bytes)
     : base_(base), capacity_pages_(capacity_pages), page_bytes_(page_bytes) {}
 
-PagePool::~PagePool() { munmap(base_, static_cast<size_t>(capacity_bytes())); }
+PagePool::~PagePool() {
+  if (base_ != nullptr) munmap(base_, static_cast<size_t>(capacity_bytes()));
+}
 
 bool PagePool::Allocate(int64_t pages, std::vector<PageId>* out) {
   CONCERTINA_CHECK(pages >= 0, "a negative number of pages");

@@ -33,6 +33,10 @@ class PagePool {
   // make no sense, RESOURCE_EXHAUSTED when the address space cannot be mapped.
   static absl::StatusOr<std::unique_ptr<PagePool>> Create(int64_t capacity_bytes,
                                                           int64_t page_bytes);
+  // The same books for pages that lie elsewhere, on another device: without memory, so without
+  // Data().
+  static absl::StatusOr<std::unique_ptr<PagePool>> CreateLedger(int64_t capacity_bytes,
+                                                                int64_t page_bytes);
   ~PagePool();
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
@@ -82,7 +86,7 @@ class PagePool {
 
   PagePool(uint8_t* base, int64_t capacity_pages, int64_t page_bytes);
 
-  uint8_t* base_;
+  uint8_t* base_;  // null: a ledger
   int64_t capacity_pages_;
   int64_t page_bytes_;
   int64_t used_pages_ = 0;

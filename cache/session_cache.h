@@ -1,13 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cache/budget.h"
+#include "cache/conversation_cache.h"
 #include "cache/entry_layout.h"
 #include "cache/fold_report.h"
 #include "cache/head_cache.h"
@@ -17,9 +17,6 @@
 #include "cache/position_map.h"
 
 namespace concertina {
-
-// Rotates one key (head_dim floats, in place) on by `delta` positions; delta may be negative.
-using RotateFn = std::function<void(float* key, int64_t delta)>;
 
 // One conversation's elastic cache: K and V of every layer and KV head, held at the session's
 // budget.
@@ -42,13 +39,13 @@ using RotateFn = std::function<void(float* key, int64_t delta)>;
 //
 // Owned by the engine thread; the pool must outlive it. Calls out of order are answered
 // FAILED_PRECONDITION where a status is returned and end the process where not.
-class SessionCache {
+class SessionCache final : public ConversationCache {
  public:
   // REQUIRES: ValidateBudget(budget).ok(), the shape positive, the pool's pages at least one entry
   // large.
   SessionCache(PagePool* pool, CacheShape shape, EntryType type,
                std::shared_ptr<const Policy> policy, Budget budget, OnContextEnd on_context_end);
-  ~SessionCache();  // gives every page and the reservation back
+  ~SessionCache() override;  // gives every page and the reservation back
   SessionCache(const SessionCache&) = delete;
   SessionCache& operator=(const SessionCache&) = delete;
 
@@ -58,46 +55,51 @@ class SessionCache {
   // which without a reservation never happens. FAILED_PRECONDITION when not intact or decoding. A
   // prefill that has not folded a layer goes on as if nothing had happened; the fork is without it.
   absl::StatusOr<std::unique_ptr<SessionCache>> Fork();
+  absl::StatusOr<std::unique_ptr<ConversationCache>> ForkConversation() override { return Fork(); }
 
   const Policy& policy() const { return *policy_; }
   const EntryLayout& layout() const { return layout_; }
-  CacheShape shape() const { return shape_; }
+  CacheShape shape() const override { return shape_; }
 
   // Tokens the conversation has had, kept or not.
-  int64_t seen() const { return seen_; }
+  int64_t seen() const override { return seen_; }
   // Position of the next token: seen() until a rebase. Later tokens follow one by one.
-  int64_t next_position() const { return positions_.Of(seen_); }
+  int64_t next_position() const override { return positions_.Of(seen_); }
 
   int32_t EntriesIn(int layer, int head) const { return Head(layer, head).entries(); }
-  int64_t live_entries() const;  // all layers and heads
+  int64_t live_entries() const override;  // all layers and heads
   // Bytes of the pages its entries lie in, pages in common with forks included: byte budgets are
   // held against it.
-  int64_t used_bytes() const { return account_.used_bytes(); }
+  int64_t used_bytes() const override { return account_.used_bytes(); }
   // Of these, pages in the pool's shared ledger: in common with forks, or left over from forks that
   // ended since the last Reserve(). PagePool::used_bytes() is the sum over sessions of used_bytes()
   // - shared_bytes(), plus PagePool::shared_bytes().
-  int64_t shared_bytes() const { return account_.shared_bytes(); }
-  int64_t payload_bytes() const { return live_entries() * layout_.entry_payload_bytes(); }
+  int64_t shared_bytes() const override { return account_.shared_bytes(); }
+  int64_t payload_bytes() const override { return live_entries() * layout_.entry_payload_bytes(); }
+  int64_t FullBytes(int64_t tokens) const override {
+    return int64_t{shape_.layers} * shape_.kv_heads * layout_.PagesFor(tokens) *
+           layout_.page_bytes();
+  }
   // Original tokens the live entries stand for, summed over layers and heads.
   int64_t mass_represented() const;
 
   // --- budget and reservation ---
-  const Budget& budget() const { return budget_; }
+  const Budget& budget() const override { return budget_; }
   // INVALID_ARGUMENT, with nothing changed, for a budget that is not valid. Applies from the next
   // fold or decode step on, both ways; entries that are gone do not come back.
-  absl::Status SetBudget(Budget budget);
+  absl::Status SetBudget(Budget budget) override;
   // What the budget comes to for the entries held now.
-  EffectiveBudget effective_budget() const;
+  EffectiveBudget effective_budget() const override;
   // An upper bound of used_bytes() at any moment until `more_tokens` more tokens were seen, under
   // the present budget. Every page in common may have become private by then.
-  int64_t UsedBytesBound(int64_t more_tokens) const;
+  int64_t UsedBytesBound(int64_t more_tokens) const override;
   // Promises that used_bytes() may reach `bytes` (PageAccount::Reserve). Pages in common that this
   // cache will only ever read (see above; not where a rebase may rotate their keys) are promised
   // already and not reserved again; so reserve anew after Clear(). 0, the initial state: pay as you
   // go. RESOURCE_EXHAUSTED, with nothing changed, when the pool cannot promise that much.
-  absl::Status Reserve(int64_t bytes);
+  absl::Status Reserve(int64_t bytes) override;
   // What the pool holds for this cache alone; pages in common are the shared ledger's.
-  int64_t reserved_bytes() const { return account_.reserved_bytes(); }
+  int64_t reserved_bytes() const override { return account_.reserved_bytes(); }
 
   // --- prefill of new tokens, layer by layer, in order ---
   // Computes every layer's share. Starting again before the first FoldLayer is allowed (a cancelled
@@ -108,7 +110,7 @@ class SessionCache {
   // ones.
   int32_t PrefillEntries() const;
   // Entries a layer holds per head before this prefill; the prompt's first key in its LayerPrompt.
-  int32_t OldEntries(int layer) const { return Head(layer, 0).entries(); }
+  int32_t OldEntries(int layer) const override { return Head(layer, 0).entries(); }
   // Fills the workspace for a layer: see LayerPrompt. REQUIRES: prompt->capacity >=
   // PrefillEntries().
   void LoadLayer(int layer, LayerPrompt* prompt) const;
@@ -120,13 +122,13 @@ class SessionCache {
   void CommitPrefill();
   // False from the first FoldLayer to CommitPrefill. A prefill given up in between leaves layers
   // that have seen different tokens: Clear() and rebuild from the transcript.
-  bool intact() const { return intact_; }
+  bool intact() const override { return intact_; }
   // Frees every page and forgets everything but policy, budget and reservation.
-  void Clear();
+  void Clear() override;
 
   // --- decode ---
   // Unpacks S into f32 and orders the entries by birth. Idempotent.
-  void BeginDecode();
+  void BeginDecode() override;
   bool decoding() const { return decoding_; }
   // Appends the token's entry to every KV head of a layer; k and v: [kv_heads][head_dim], k rotated
   // at next_position(). Copies what it or the eviction to come would change of pages in common. All
@@ -148,18 +150,19 @@ class SessionCache {
   void AbandonToken();
   // Packs S again, or forgets it when the policy does not need it. Idempotent; BeginPrefill does it
   // too.
-  void EndDecode();
+  void EndDecode() override;
 
   // --- positions ---
-  OnContextEnd on_context_end() const { return on_context_end_; }
-  bool FitsContext(int64_t more_tokens, int64_t max_positions) const {
+  OnContextEnd on_context_end() const override { return on_context_end_; }
+  bool FitsContext(int64_t more_tokens, int64_t max_positions) const override {
     return more_tokens <= max_positions && next_position() <= max_positions - more_tokens;
   }
   // Makes room for `more_tokens` below max_positions (algorithm: PositionMap) and re-rotates every
   // key once. Nothing to do when they fit. FAILED_PRECONDITION "CONTEXT_EXHAUSTED ...", with
   // nothing changed, when the session refuses or no map makes them fit; RESOURCE_EXHAUSTED, with
   // nothing changed, when the pages in common cannot be copied.
-  absl::Status RebaseFor(int64_t more_tokens, int64_t max_positions, const RotateFn& rotate);
+  absl::Status RebaseFor(int64_t more_tokens, int64_t max_positions,
+                         const RotateFn& rotate) override;
   // Position of a live entry or a token to come.
   int64_t PositionOf(int64_t birth) const { return positions_.Of(birth); }
 

@@ -137,6 +137,7 @@ json ToJson(const v1::GetModelResponse& model) {
           {"weight_copies", ToJson(model.weight_copies())},
           {"parameters", model.parameters()},
           {"kernels", model.kernels()},
+          {"device", model.device()},
           {"deterministic", model.deterministic()},
           {"default_policy", ToJson(model.default_policy())},
           {"default_budget", client::FormatBudget(model.default_budget())},

@@ -112,23 +112,20 @@ absl::StatusOr<std::unique_ptr<Model>> LoadFolderModel(
   const std::shared_ptr<const TensorSource> weights = *std::move(opened);
   language_config->tied = IsTied(*config, text, *weights);
   auto model = std::make_unique<Model>();
+  model->config = *language_config;
   absl::Status status =
       LoadText(folder, options, *config, text, language_config->vocab, model.get());
   if (!status.ok()) return status;
-  absl::StatusOr<WeightDecision> decision = DecideModelWeights(
-      *language_config, *weights, WeightNaming::kHuggingFace, options.weight_type);
-  if (!decision.ok()) return decision.status();
-  model->weights = *std::move(decision);
+  const LanguageSource source{.weights = weights, .naming = WeightNaming::kHuggingFace};
+  status = DecideModelWeights(options, source, model.get());
+  if (!status.ok()) return status;
   if (llava) {
     status = LoadVisionParts(*config, folder, *weights, *language_config, model->weights.vision,
                              model.get());
   }
   if (!status.ok()) return status;
-  const LanguageSource source{.weights = weights, .naming = WeightNaming::kHuggingFace};
-  absl::StatusOr<std::unique_ptr<LanguageModel>> language =
-      LanguageModel::Load(*language_config, source, model->weights.language, progress);
-  if (!language.ok()) return language.status();
-  model->language = *std::move(language);
+  status = LoadLanguageParts(options, source, progress, model.get());
+  if (!status.ok()) return status;
   return model;
 }
 

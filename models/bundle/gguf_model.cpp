@@ -100,12 +100,12 @@ absl::StatusOr<std::unique_ptr<Model>> LoadGgufModel(const ModelOptions& options
   absl::StatusOr<LanguageConfig> config = LanguageConfigFromGguf(*file);
   if (!config.ok()) return config.status();
   auto model = std::make_unique<Model>();
+  model->config = *config;
   absl::Status status = LoadText(*file, options, *config, model.get());
   if (!status.ok()) return status;
-  absl::StatusOr<WeightDecision> weights =
-      DecideModelWeights(*config, *file, WeightNaming::kGguf, options.weight_type);
-  if (!weights.ok()) return weights.status();
-  model->weights = *std::move(weights);
+  LanguageSource source{.weights = file, .naming = WeightNaming::kGguf};
+  status = DecideModelWeights(options, source, model.get());
+  if (!status.ok()) return status;
   VisionFiles vision;
   if (!options.vision_path.empty()) {
     absl::StatusOr<VisionFiles> files = OpenVision(options.vision_path, *config);
@@ -115,13 +115,9 @@ absl::StatusOr<std::unique_ptr<Model>> LoadGgufModel(const ModelOptions& options
                              model->weights.vision, model.get());
     if (!status.ok()) return status;
   }
-  const LanguageSource source{.weights = file,
-                              .naming = WeightNaming::kGguf,
-                              .adapter = vision.has_adapter ? vision.weights.get() : nullptr};
-  absl::StatusOr<std::unique_ptr<LanguageModel>> language =
-      LanguageModel::Load(*config, source, model->weights.language, progress);
-  if (!language.ok()) return language.status();
-  model->language = *std::move(language);
+  if (vision.has_adapter) source.adapter = vision.weights.get();
+  status = LoadLanguageParts(options, source, progress, model.get());
+  if (!status.ok()) return status;
   return model;
 }
 

@@ -31,10 +31,14 @@ absl::Status LoadVisionParts(const nlohmann::json& config, const std::string& fo
                              const TensorSource& weights, const LanguageConfig& language,
                              MatrixType type, Model* model);
 
-// Chooses the types of a model's matrices by the shape of the language model's largest ones.
-absl::StatusOr<WeightDecision> DecideModelWeights(const LanguageConfig& config,
-                                                  const TensorSource& source, WeightNaming naming,
-                                                  const WeightSettings& settings);
+// Chooses the types of a model's matrices by the shape of the language model's largest ones; those
+// on another device are f32 or bf16. Sets model->weights.
+absl::Status DecideModelWeights(const ModelOptions& options, const LanguageSource& source,
+                                Model* model);
+
+// The language model of model->config on options.device, in the types of model->weights.
+absl::Status LoadLanguageParts(const ModelOptions& options, const LanguageSource& source,
+                               const std::function<void(double)>& progress, Model* model);
 
 // The vocabulary of a GGUF file as the tokenizer takes it.
 absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const GgufFile& file);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "cache/entry_layout.h"
 #include "models/bundle/loaders.h"
 
 namespace concertina {
@@ -25,8 +26,18 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> MakeChat(const std::string& family
   return ChatTemplateFor(template_text);
 }
 
+int64_t PageBytesOf(const Model& model) {
+  if (model.device) return model.device->page_bytes();
+  const LanguageConfig& config = model.config;
+  return PageBytesFor(
+      {.layers = config.layers, .kv_heads = config.kv_heads, .head_dim = config.head_dim});
+}
+
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(
     const ModelOptions& options, const std::function<void(double)>& progress) {
+  if (options.device != kHostDevice) {
+    if (absl::Status status = CheckDevice(options.device); !status.ok()) return status;
+  }
   std::error_code ignored;  // an unreadable path is reported by whoever opens it
   const bool is_folder = std::filesystem::is_directory(options.path, ignored);
   if (is_folder && !options.vision_path.empty()) {
@@ -40,9 +51,15 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadModel(
   // Where an answer ends in a chat, even if the configuration does not say so.
   const std::string_view end_of_turn = model.chat->end_of_turn();
   if (!end_of_turn.empty()) AddEndToken(model.tokenizer->Find(end_of_turn), &model.end_tokens);
-  model.adapter = model.language->has_adapter();
-  model.weight_bytes =
-      model.language->weight_bytes() + (model.vision ? model.vision->weight_bytes() : 0);
+  if (model.vision) model.weight_bytes = model.vision->weight_bytes();
+  if (model.device) {
+    model.adapter = model.device->has_adapter();
+    model.weight_bytes += model.device->weight_bytes();
+    if (model.device->accelerator()) model.device_bytes = model.device->weight_bytes();
+  } else {
+    model.adapter = model.language->has_adapter();
+    model.weight_bytes += model.language->weight_bytes();
+  }
   return std::shared_ptr<const Model>(*std::move(loaded));
 }
 

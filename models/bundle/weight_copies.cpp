@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cache/entry_layout.h"
 #include "models/tuning/weight_types.h"
 
 namespace concertina {
@@ -17,6 +18,10 @@ WeightCopy MakeCopy(const Model& model, WeightCopy::Role role, MatrixType type, 
   }
   copy.rows_from = role == WeightCopy::Role::kPrefill ? model.weights.language.many_from : 1;
   return copy;
+}
+
+int64_t LanguageParameters(const Model& model) {
+  return model.device ? model.device->matrix_parameters() : model.language->matrix_parameters();
 }
 
 }  // namespace
@@ -37,9 +42,11 @@ const char* RoleName(WeightCopy::Role role) {
 
 std::vector<WeightCopy> ListCopies(const Model& model) {
   using Role = WeightCopy::Role;
-  const MatrixPlan& plan = model.language->plan();
-  const CopyBytes bytes = model.language->matrix_bytes();
-  const int64_t parameters = model.language->matrix_parameters();
+  const MatrixPlan& plan = model.weights.language;
+  const int64_t parameters = LanguageParameters(model);
+  const CopyBytes bytes =
+      model.device ? CopyBytes{.few = parameters * ElementBytes(model.device->entry_type())}
+                   : model.language->matrix_bytes();
   std::vector<WeightCopy> copies;
   if (plan.paired()) {
     copies.push_back(MakeCopy(model, Role::kDecode, plan.few, bytes.few, parameters));
@@ -56,11 +63,11 @@ std::vector<WeightCopy> ListCopies(const Model& model) {
 
 int64_t ParametersOf(const Model& model) {
   const int64_t vision = model.vision == nullptr ? 0 : model.vision->matrix_parameters();
-  return model.language->matrix_parameters() + vision;
+  return LanguageParameters(model) + vision;
 }
 
 bool IsDeterministic(const Model& model) {
-  return IsDeterministic(model.language->plan()) &&
+  return !model.device && IsDeterministic(model.weights.language) &&
          (model.vision == nullptr || IsDeterministic(model.weights.vision));
 }
 

@@ -1,259 +1,174 @@
 #include "models/tensor/device_cache.h"
 
-#include <ATen/ops/zeros.h>
-
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "models/tensor/tensor_options.h"
 
 namespace concertina {
-namespace {
 
-// Tables grow by this many entries (rounded up to whole pages): a captured step lasts that long.
-constexpr int64_t kGrowEntries = 256;
+DeviceCache::DeviceCache(DeviceMemory* memory, DevicePolicy policy, const Budget& budget)
+    : memory_(memory),
+      policy_(std::move(policy)),
+      budget_(budget),
+      layout_(memory->shape().heads, EntryType::kBf16, PageBytesFor(memory->shape().heads)),
+      account_(memory->ledger()),
+      layers_(static_cast<size_t>(memory->shape().heads.layers)) {}
 
-// Evictions of a layer in one step, as a rule: for the entry appended, and one more where a share
-// moves to another layer. When a layer first meets its share, more may go at once.
-constexpr int64_t kUsualRounds = 2;
-
-int64_t Bytes(const at::Tensor& tensor) {
-  return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
+int64_t DeviceCache::live_entries() const {
+  int64_t entries = 0;
+  for (const Layer& layer : layers_) entries += layer.entries;
+  return entries * memory_->kv_heads();
 }
 
-}  // namespace
-
-StepPlan::StepPlan(int64_t layers, int64_t rows, int64_t rounds, const at::Device& device)
-    : layers_(layers), rows_(rows), rounds_(rounds) {
-  const at::TensorOptions ints = at::TensorOptions().dtype(at::kInt);
-  host_ = at::zeros({Base(layers), rows}, ints);
-  device_ = at::zeros({Base(layers), rows}, ints.device(device));
-  values_ = host_.mutable_data_ptr<int32_t>();
+int64_t DeviceCache::payload_bytes() const {
+  return live_entries() * memory_->ledger()->page_bytes() / memory_->shape().entries_per_page;
 }
 
-void StepPlan::Clear() {
-  host_.zero_();
-  for (int64_t layer = 0; layer < layers_; ++layer) {
-    for (int64_t row = 0; row < rows_; ++row) length(layer, row) = 1;
+int64_t DeviceCache::FullBytes(int64_t tokens) const {
+  return static_cast<int64_t>(layers_.size()) * memory_->kv_heads() * memory_->PagesFor(tokens) *
+         memory_->ledger()->page_bytes();
+}
+
+absl::Status DeviceCache::SetBudget(Budget budget) {
+  if (absl::Status status = ValidateBudget(budget); !status.ok()) return status;
+  if (budget.unit == Budget::Unit::kBytes) {
+    return absl::UnimplementedError("budgets in bytes are not held on a device");
   }
-}
-
-DeviceCache::DeviceCache(const DeviceCacheShape& shape, const at::TensorOptions& options)
-    : shape_(shape),
-      layout_(shape.heads, EntryType::kBf16, PageBytesFor(shape.heads)),
-      store_{.rows = at::zeros(
-                 {(shape.pages + 1) * 2 * shape.entries_per_page, int64_t{shape.heads.head_dim}},
-                 options),
-             .entries_per_page = shape.entries_per_page},
-      layers_(static_cast<size_t>(shape.heads.layers)),
-      table_changed_(layers_.size()),
-      rows_(static_cast<size_t>(shape.rows)),
-      plan_(shape.heads.layers, shape.rows, kUsualRounds, options.device()),
-      longest_(layers_.size()),
-      rounds_(layers_.size()) {
-  for (Row& row : rows_) row.layers.resize(layers_.size());
-  // Handed out from the lowest on; page 0 is for rows that are not open.
-  for (int64_t page = shape.pages; page > 0; --page) {
-    free_pages_.push_back(static_cast<int32_t>(page));
-  }
-}
-
-void DeviceCache::SetPolicy(const DevicePolicy& policy, const Budget& budget) {
-  for (int64_t row = 0; row < shape_.rows; ++row) Close(row);
-  policy_ = std::make_unique<DevicePolicy>(policy);
   budget_ = budget;
-  std::fill(layers_.begin(), layers_.end(), PagedLayer{});
-  ++generation_;
+  return absl::OkStatus();
 }
 
-void DeviceCache::Close(int64_t row) {
-  for (int64_t layer = 0; layer < shape_.heads.layers; ++layer) {
-    ReleasePages(row, layer, 0);
-    rows_[row].layers[layer] = {};
-  }
-  rows_[row].open = false;
-  rows_[row].seen = 0;
+Budget DeviceCache::GrantedBudget() const {
+  return policy_.keeps_everything() ? Budget::Ratio(1.0) : budget_;
 }
 
-std::vector<int32_t> DeviceCache::Shares(const Row& row, int64_t seen, int32_t more) const {
+EffectiveBudget DeviceCache::Resolve(int64_t seen, int32_t more) const {
   std::vector<int32_t> holds;
-  for (const RowLayer& layer : row.layers) holds.push_back(layer.entries + more);
-  if (policy_->keeps_everything()) return holds;
-  return ResolveBudget(budget_, seen, policy_->policy().slope_r(), holds, layout_, shape_.heads)
-      .shares;
+  for (const Layer& layer : layers_) holds.push_back(layer.entries + more);
+  return ResolveBudget(GrantedBudget(), seen, policy_.policy().slope_r(), holds, layout_,
+                       memory_->shape().heads);
 }
 
-absl::Status DeviceCache::HoldPages(int64_t row, int64_t layer, int64_t entries) {
-  const int64_t per_page = store_.entries_per_page;
-  const int64_t step = (kGrowEntries + per_page - 1) / per_page * per_page;
-  const bool keeps_scores = policy_->policy().needs_scores();
-  if (GrowLayer(store_, shape_.rows, kv_heads(), entries, step, keeps_scores, &layers_[layer])) {
-    ++generation_;
-    table_changed_[layer] = true;
-  }
-  std::vector<int32_t>& pages = rows_[row].layers[layer].pages;
-  const int64_t wanted = (entries + per_page - 1) / per_page * kv_heads();
-  const int64_t missing = wanted - static_cast<int64_t>(pages.size());
+EffectiveBudget DeviceCache::effective_budget() const { return Resolve(seen_, 0); }
+
+int64_t DeviceCache::UsedBytesBound(int64_t more_tokens) const {
+  const auto more = static_cast<int32_t>(std::clamp<int64_t>(more_tokens, 0, INT32_MAX / 2));
+  const EffectiveBudget last = Resolve(seen_ + more, more);
+  // Totals only grow on the way there. Every layer may end in a partly filled page, and has one to
+  // append to before it evicts.
+  const auto layers = static_cast<int64_t>(layers_.size());
+  const int64_t per_head = last.entries_total / memory_->kv_heads();
+  const int64_t pages = per_head / memory_->shape().entries_per_page + 2 * layers;
+  const int64_t page_bytes = memory_->kv_heads() * memory_->ledger()->page_bytes();
+  return std::max(pages * page_bytes, used_bytes() + layers * page_bytes);
+}
+
+absl::StatusOr<std::unique_ptr<ConversationCache>> DeviceCache::ForkConversation() {
+  return absl::UnimplementedError("caches on a device cannot be forked");
+}
+
+absl::Status DeviceCache::RebaseFor(int64_t more_tokens, int64_t max_positions, const RotateFn&) {
+  if (FitsContext(more_tokens, max_positions)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "CONTEXT_EXHAUSTED ", more_tokens, " tokens after ", seen_, " of at most ", max_positions));
+}
+
+absl::Status DeviceCache::TakePages(int64_t layer, int64_t entries) {
+  std::vector<PageId>& pages = layers_[layer].pages;
+  const int64_t missing =
+      memory_->PagesFor(entries) * memory_->kv_heads() - static_cast<int64_t>(pages.size());
   if (missing <= 0) return absl::OkStatus();
-  if (missing > static_cast<int64_t>(free_pages_.size())) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("row ", row, " lacks ", missing, " pages, ", free_pages_.size(), " are free"));
-  }
-  pages.insert(pages.end(), free_pages_.rbegin(), free_pages_.rbegin() + missing);
-  free_pages_.resize(free_pages_.size() - static_cast<size_t>(missing));
-  table_changed_[layer] = true;
-  return absl::OkStatus();
+  memory_->TableChanged(layer);
+  return account_.Take(missing, &pages);
 }
 
-// The device reads the pages in the order of its operations, so they can be handed out at once.
-void DeviceCache::ReleasePages(int64_t row, int64_t layer, int64_t entries) {
-  const int64_t per_page = store_.entries_per_page;
-  std::vector<int32_t>& pages = rows_[row].layers[layer].pages;
-  const auto wanted = static_cast<size_t>((entries + per_page - 1) / per_page * kv_heads());
+// The device reads the pages in the order of its operations, so they can be given out at once.
+void DeviceCache::GivePages(int64_t layer, int64_t entries) {
+  std::vector<PageId>& pages = layers_[layer].pages;
+  const auto wanted = static_cast<size_t>(memory_->PagesFor(entries) * memory_->kv_heads());
   if (pages.size() <= wanted) return;
-  free_pages_.insert(free_pages_.end(), pages.rbegin(),
-                     pages.rend() - static_cast<int64_t>(wanted));
+  account_.Give(std::span(pages).subspan(wanted));
   pages.resize(wanted);
-  table_changed_[layer] = true;
+  memory_->TableChanged(layer);
 }
 
-void DeviceCache::UploadTables() {
-  for (size_t l = 0; l < layers_.size(); ++l) {
-    at::Tensor& table = layers_[l].table;
-    if (!table_changed_[l] || !table.defined()) continue;
-    at::Tensor host = at::zeros(table.sizes(), at::TensorOptions().dtype(at::kInt));
-    int32_t* values = host.mutable_data_ptr<int32_t>();
-    for (size_t row = 0; row < rows_.size(); ++row) {
-      const std::vector<int32_t>& pages = rows_[row].layers[l].pages;
-      for (size_t i = 0; i < pages.size(); ++i) {
-        const int64_t head = static_cast<int64_t>(i) % kv_heads();
-        const int64_t page = static_cast<int64_t>(i) / kv_heads();
-        values[(static_cast<int64_t>(row) * kv_heads() + head) * table.size(2) + page] = pages[i];
-      }
-    }
-    table.copy_(host);
-    table_changed_[l] = false;
+void DeviceCache::Clear() {
+  LeaveSeat();
+  for (size_t layer = 0; layer < layers_.size(); ++layer) {
+    GivePages(static_cast<int64_t>(layer), 0);
+    layers_[layer] = {};
+  }
+  seen_ = prefill_tokens_ = 0;
+  intact_ = true;
+}
+
+LayerEntries DeviceCache::Contents(int64_t layer) const {
+  const Layer& held = layers_[layer];
+  if (seat_ >= 0) {
+    memory_->UploadTables();
+    return ReadEntries(memory_->store(), memory_->layer(layer), seat_, held.entries);
+  }
+  return ReadEntries(memory_->store(), held.resting, 0, held.entries);
+}
+
+void DeviceCache::ResolveShares(int64_t seen, int32_t more) {
+  const EffectiveBudget effective = Resolve(seen, more);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    layers_[i].share = policy_.keeps_everything() ? layers_[i].entries + more : effective.shares[i];
   }
 }
 
-void DeviceCache::BeginPrefill(int64_t row, int64_t tokens) {
-  rows_[row].open = true;
-  shares_ = Shares(rows_[row], rows_[row].seen + tokens, static_cast<int32_t>(tokens));
-  rows_[row].seen += tokens;
+absl::Status DeviceCache::BeginPrefill(int64_t tokens) {
+  EndDecode();
+  if (!intact_) {
+    return absl::FailedPreconditionError("the cache lost part of a prefill and must be rebuilt");
+  }
+  ResolveShares(seen_ + tokens, static_cast<int32_t>(tokens));
+  prefill_tokens_ = tokens;
+  return absl::OkStatus();
 }
 
-LayerEntries DeviceCache::Held(int64_t row, int64_t layer) const {
-  LayerEntries entries = Contents(row, layer);
-  if (entries.score.defined()) entries.score = AsStored(entries.score);
-  return entries;
+void DeviceCache::FitResting(Layer* layer) const {
+  const int64_t columns = static_cast<int64_t>(layer->pages.size()) / memory_->kv_heads();
+  const int64_t capacity = columns * memory_->shape().entries_per_page;
+  GrowLayer(memory_->store(), 1, memory_->kv_heads(), capacity, memory_->shape().entries_per_page,
+            memory_->keeps_scores(), &layer->resting);
+  layer->resting.table = memory_->TableOf(layer->pages, columns);
 }
 
-absl::Status DeviceCache::Fold(int64_t row, int64_t layer, const LayerEntries& all) {
-  RowLayer& held = rows_[row].layers[layer];
-  const int64_t before = held.entries;
-  LayerEntries kept = all;
+absl::StatusOr<FoldReport> DeviceCache::Fold(int64_t index, const LayerEntries& all) {
+  Layer& layer = layers_[index];
+  const int64_t heads = memory_->kv_heads();
+  const int64_t page_bytes = memory_->ledger()->page_bytes();
+  const int64_t entries = all.k.size(1);
+  FoldReport report{.layer = static_cast<int32_t>(index), .entries_before = entries * heads};
+  report.bytes_before = memory_->PagesFor(entries) * heads * page_bytes;
+  intact_ = false;
+  LayerEntries kept;
   int64_t first = 0;
-  if (policy_->keeps_everything()) {  // the entries held stay where they are
-    first = before;
-    kept.k = all.k.narrow(1, before, all.k.size(1) - before);
-    kept.v = all.v.narrow(1, before, all.v.size(1) - before);
+  if (policy_.keeps_everything()) {  // the entries held stay where they are
+    first = layer.entries;
+    kept = EntriesFrom(all, first);
   } else {
-    kept = policy_->Fold(all, shares_[layer], rows_[row].seen);
-    ReleasePages(row, layer, 0);
+    kept = policy_.Fold(all, layer.share, seen_ + prefill_tokens_, &report);
+    GivePages(index, 0);
+    layer.resting = {};
   }
-  held.entries = static_cast<int32_t>(first + kept.k.size(1));
-  held.entries_at_fold = held.entries;
-  if (absl::Status status = HoldPages(row, layer, held.entries); !status.ok()) return status;
-  UploadTables();
-  WriteEntries(store_, kept, row, first, &layers_[layer]);
-  return absl::OkStatus();
+  layer.entries = layer.entries_at_fold = static_cast<int32_t>(first + kept.k.size(1));
+  if (absl::Status status = TakePages(index, layer.entries); !status.ok()) return status;
+  FitResting(&layer);
+  WriteEntries(memory_->store(), kept, 0, first, &layer.resting);
+  report.entries_after = layer.entries * heads;
+  report.bytes_after = static_cast<int64_t>(layer.pages.size()) * page_bytes;
+  return report;
 }
 
-absl::Status DeviceCache::PlanStep() {
-  const std::vector<std::vector<int32_t>> shares = PlanShares();
-  plan_.Clear();
-  std::fill(longest_.begin(), longest_.end(), 1);
-  for (int64_t row = 0; row < shape_.rows; ++row) {
-    if (!rows_[row].open) continue;
-    if (absl::Status status = PlanRow(row, shares[row]); !status.ok()) return status;
-  }
-  UploadTables();
-  plan_.Upload();
-  return absl::OkStatus();
-}
-
-std::vector<std::vector<int32_t>> DeviceCache::PlanShares() {
-  std::vector<std::vector<int32_t>> shares(rows_.size());
-  std::fill(rounds_.begin(), rounds_.end(), 0);
-  int64_t rounds = kUsualRounds;
-  for (size_t row = 0; row < rows_.size(); ++row) {
-    if (!rows_[row].open) continue;
-    shares[row] = Shares(rows_[row], rows_[row].seen + 1, 1);
-    for (size_t layer = 0; layer < layers_.size(); ++layer) {
-      const int64_t surplus = rows_[row].layers[layer].entries + 1 - shares[row][layer];
-      rounds_[layer] = std::max(rounds_[layer], surplus);
-      rounds = std::max(rounds, surplus);
-    }
-  }
-  if (rounds != plan_.rounds()) {
-    plan_ = StepPlan(shape_.heads.layers, shape_.rows, rounds, store_.rows.device());
-    ++generation_;
-  }
-  return shares;
-}
-
-absl::Status DeviceCache::PlanRow(int64_t row, const std::vector<int32_t>& shares) {
-  plan_.position(row) = static_cast<int32_t>(rows_[row].seen);
-  for (int64_t layer = 0; layer < shape_.heads.layers; ++layer) {
-    const int32_t entries = rows_[row].layers[layer].entries + 1;
-    if (absl::Status status = HoldPages(row, layer, entries); !status.ok()) return status;
-    plan_.slot(layer, row) = entries - 1;
-    plan_.length(layer, row) = entries;
-    longest_[layer] = std::max<int64_t>(longest_[layer], entries);
-    PlanEvictions(row, layer, shares[layer]);
-  }
-  return absl::OkStatus();
-}
-
-void DeviceCache::PlanEvictions(int64_t row, int64_t layer, int32_t share) {
-  RowLayer& held = rows_[row].layers[layer];
-  int32_t entries = held.entries + 1;
-  for (int64_t round = 0; entries > share; ++round, --entries) {
-    const IndexRange range = policy_->VictimRange(entries, share, held.entries_at_fold);
-    plan_.begin(layer, round, row) = range.begin;
-    plan_.end(layer, round, row) = range.end;
-  }
-  held.entries_planned = entries;
-}
-
-void DeviceCache::CommitStep() {
-  for (int64_t row = 0; row < shape_.rows; ++row) {
-    if (!rows_[row].open) continue;
-    ++rows_[row].seen;
-    for (int64_t layer = 0; layer < shape_.heads.layers; ++layer) {
-      RowLayer& held = rows_[row].layers[layer];
-      held.entries = held.entries_planned;
-      ReleasePages(row, layer, held.entries + 1);  // the next step appends before it evicts
-    }
-  }
-}
-
-int64_t DeviceCache::used_bytes() const {
-  const int64_t page = 2 * store_.entries_per_page * store_.rows.size(1) *
-                       static_cast<int64_t>(store_.rows.element_size());
-  return (shape_.pages - static_cast<int64_t>(free_pages_.size())) * page;
-}
-
-int64_t DeviceCache::metadata_bytes() const {
-  int64_t bytes = 0;
-  for (const PagedLayer& layer : layers_) {
-    bytes += Bytes(layer.table) + Bytes(layer.order) + Bytes(layer.scores) + Bytes(layer.birth) +
-             Bytes(layer.mass);
-  }
-  return bytes;
-}
-
-LayerEntries DeviceCache::Contents(int64_t row, int64_t layer) const {
-  return ReadEntries(store_, layers_[layer], row, rows_[row].layers[layer].entries);
+void DeviceCache::CommitPrefill() {
+  seen_ += prefill_tokens_;
+  prefill_tokens_ = 0;
+  intact_ = true;
 }
 
 }  // namespace concertina

@@ -8,136 +8,123 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "cache/budget.h"
-#include "models/tensor/device_kernels.h"
+#include "cache/conversation_cache.h"
+#include "cache/fold_report.h"
+#include "cache/page_account.h"
+#include "models/tensor/device_memory.h"
 #include "models/tensor/device_policy.h"
-#include "models/tensor/paged_layer.h"
+#include "models/tensor/step_plan.h"
 
 namespace concertina {
 
-// What a decode step does, computed on the host and read on the device, so that a step is the same
-// sequence of operations every time. Rows that are not open write to slot 0 of page 0.
-class StepPlan {
+// One conversation's elastic cache on a device: which pages it has and how many entries, on the
+// host; the entries and everything per entry on the device. It keeps what SessionCache would, to
+// the entry, and differs so: budgets are ratios or tokens; positions end at the trained context; it
+// cannot be forked; between the first decode step and EndDecode() it holds a page per head more
+// than its entries need, so that a step that appends before it evicts passes no pages to and fro.
+//
+// The methods of ConversationCache do not throw; the others throw c10::Error, after which Break()
+// must be called. Engine thread only; the memory must outlive it.
+class DeviceCache final : public ConversationCache {
  public:
-  // `rounds`: of evictions in one step.
-  StepPlan(int64_t layers, int64_t rows, int64_t rounds, const at::Device& device);
+  // REQUIRES: a valid budget that is not in bytes; memory->keeps_scores() unless the policy keeps
+  // everything.
+  DeviceCache(DeviceMemory* memory, DevicePolicy policy, const Budget& budget);
+  ~DeviceCache() override { Clear(); }
+  DeviceCache(const DeviceCache&) = delete;
+  DeviceCache& operator=(const DeviceCache&) = delete;
 
-  int64_t rounds() const { return rounds_; }
+  CacheShape shape() const override { return memory_->shape().heads; }
+  int64_t seen() const override { return seen_; }
+  int64_t next_position() const override { return seen_; }
+  int32_t OldEntries(int layer) const override { return layers_[layer].entries; }
+  int64_t live_entries() const override;
+  int64_t payload_bytes() const override;
+  int64_t used_bytes() const override { return account_.used_bytes(); }
+  int64_t shared_bytes() const override { return 0; }
+  int64_t FullBytes(int64_t tokens) const override;
 
-  // On the host, to be filled; 0 at first.
-  int32_t& position(int64_t row) { return At(0, row); }
-  int32_t& slot(int64_t layer, int64_t row) { return At(Base(layer), row); }
-  int32_t& length(int64_t layer, int64_t row) { return At(Base(layer) + 1, row); }
-  int32_t& begin(int64_t layer, int64_t round, int64_t row) {
-    return At(Base(layer) + 2 + 2 * round, row);
+  const Budget& budget() const override { return budget_; }
+  // UNIMPLEMENTED for bytes.
+  absl::Status SetBudget(Budget budget) override;
+  EffectiveBudget effective_budget() const override;
+  int64_t UsedBytesBound(int64_t more_tokens) const override;
+  absl::Status Reserve(int64_t bytes) override { return account_.Reserve(bytes); }
+  int64_t reserved_bytes() const override { return account_.reserved_bytes(); }
+
+  bool intact() const override { return intact_; }
+  void Clear() override;
+  void BeginDecode() override {}  // it sits down for its first step
+  void EndDecode() override;
+  absl::StatusOr<std::unique_ptr<ConversationCache>> ForkConversation() override;
+
+  OnContextEnd on_context_end() const override { return OnContextEnd::kRefuse; }
+  bool FitsContext(int64_t more_tokens, int64_t max_positions) const override {
+    return more_tokens <= max_positions - seen_;
   }
-  int32_t& end(int64_t layer, int64_t round, int64_t row) {
-    return At(Base(layer) + 3 + 2 * round, row);
-  }
-  // No row is open: positions 0, slots 0, lengths 1, nothing evicted.
-  void Clear();
-  void Upload() { device_.copy_(host_); }
+  absl::Status RebaseFor(int64_t more_tokens, int64_t max_positions,
+                         const RotateFn& rotate) override;
 
-  // On the device, i32.
-  at::Tensor positions() const { return device_.select(0, 0); }                     // [rows]
-  at::Tensor slots(int64_t layer) const { return device_.select(0, Base(layer)); }  // [rows]
-  at::Tensor lengths(int64_t layer) const { return device_.select(0, Base(layer) + 1); }
-  at::Tensor ranges(int64_t layer) const {  // EvictArgs::ranges
-    return device_.narrow(0, Base(layer) + 2, 2 * rounds_).view({rounds_, 2, rows_});
-  }
+  const DevicePolicy& policy() const { return policy_; }
+  bool keeps_scores() const { return memory_->keeps_scores(); }
+  // Of a layer, [page][kv_head].
+  std::span<const PageId> pages(int64_t layer) const { return layers_[layer].pages; }
+  // The layer's entries in birth order, S as it is now.
+  LayerEntries Contents(int64_t layer) const;
+  // What is on the device cannot be relied on any more.
+  void Break() { intact_ = false; }
 
- private:
-  int64_t Base(int64_t layer) const { return 1 + (2 + 2 * rounds_) * layer; }
-  int32_t& At(int64_t line, int64_t row) { return values_[line * rows_ + row]; }
-
-  int64_t layers_, rows_, rounds_;
-  at::Tensor host_, device_;
-  int32_t* values_;
-};
-
-struct DeviceCacheShape {
-  CacheShape heads;
-  int32_t rows = 0;
-  int64_t pages = 0;  // one more is allotted for rows that are not open
-  int32_t entries_per_page = 0;
-};
-
-// The elastic caches of all rows on one device: which pages they have and how many entries, on the
-// host; the entries and everything per entry on the device. Throws c10::Error; owned by one thread.
-class DeviceCache {
- public:
-  DeviceCache(const DeviceCacheShape& shape, const at::TensorOptions& options);
-
-  // Closes every row. Budgets are in entries.
-  void SetPolicy(const DevicePolicy& policy, const Budget& budget);
-  void Close(int64_t row);
-  bool open(int64_t row) const { return rows_[row].open; }
-
-  // --- a prompt of `tokens` tokens for one row: every layer in order ---
-  void BeginPrefill(int64_t row, int64_t tokens);
-  // The layer's entries so far, S as SessionCache would have stored it.
-  LayerEntries Held(int64_t row, int64_t layer) const;
+  // --- a prompt of `tokens` tokens: every layer in order ---
+  absl::Status BeginPrefill(int64_t tokens);
   // Stores the layer's entries: `all` are those held and the prompt's, in birth order, with S
-  // including the prompt's column sums (unless the policy needs none). RESOURCE_EXHAUSTED: close
-  // the row.
-  absl::Status Fold(int64_t row, int64_t layer, const LayerEntries& all);
+  // including the prompt's column sums where the policy needs them. RESOURCE_EXHAUSTED when pages
+  // lack: the layer is then lost.
+  absl::StatusOr<FoldReport> Fold(int64_t layer, const LayerEntries& all);
+  void CommitPrefill();
 
-  // --- a decode step of all open rows ---
-  // Makes room for one more entry in every layer and fills plan(). RESOURCE_EXHAUSTED, with the
-  // rows as they were.
-  absl::Status PlanStep();
-  const StepPlan& plan() const { return plan_; }
-  int64_t longest(int64_t layer) const { return longest_[layer]; }  // of the step planned
-  int64_t rounds(int64_t layer) const { return rounds_[layer]; }    // likewise
-  void CommitStep();
-
-  const PageStore& store() const { return store_; }
-  PagedLayer& layer(int64_t index) { return layers_[index]; }
-  // Changes when tensors of a layer or the plan's were replaced.
-  uint64_t generation() const { return generation_; }
-
-  int64_t seen(int64_t row) const { return rows_[row].seen; }
-  int32_t entries(int64_t row, int64_t layer) const { return rows_[row].layers[layer].entries; }
-  int64_t used_bytes() const;
-  int64_t metadata_bytes() const;
-  LayerEntries Contents(int64_t row, int64_t layer) const;
+  // --- a decode step ---
+  int64_t seat() const { return seat_; }  // -1: none
+  void SitDown(int64_t seat);             // REQUIRES: a free seat, intact()
+  // The shares after one more token; returns the most entries that leave a layer then.
+  int64_t PlanShares();
+  // Makes room for one more entry in every layer and writes the seat's part of `plan`, which must
+  // have as many rounds. RESOURCE_EXHAUSTED when pages lack.
+  absl::Status Plan(StepPlan* plan);
+  int32_t planned_surplus(int64_t layer) const;
+  int64_t CommitToken();  // returns how many entries went
 
  private:
-  struct RowLayer {
+  struct Layer {
     int32_t entries = 0;          // per head
     int32_t entries_at_fold = 0;  // of them, at the last fold
-    int32_t entries_planned = 0;  // after the step planned
-    std::vector<int32_t> pages;   // [page][kv_head]
-  };
-  struct Row {
-    bool open = false;
-    int64_t seen = 0;
-    std::vector<RowLayer> layers;
+    int32_t share = 0;            // of the prompt or step under way
+    std::vector<PageId> pages;    // [page][kv_head]
+    PagedLayer resting;           // of one row: what is kept beside the pages while nobody sits
   };
 
-  int64_t kv_heads() const { return shape_.heads.kv_heads; }
-  std::vector<int32_t> Shares(const Row& row, int64_t seen, int32_t more) const;
-  absl::Status HoldPages(int64_t row, int64_t layer, int64_t entries);
-  void ReleasePages(int64_t row, int64_t layer, int64_t entries);
-  // Each row's shares in the coming step; makes the plan large enough for its evictions.
-  std::vector<std::vector<int32_t>> PlanShares();
-  absl::Status PlanRow(int64_t row, const std::vector<int32_t>& shares);
-  void PlanEvictions(int64_t row, int64_t layer, int32_t share);
-  void UploadTables();
+  Budget GrantedBudget() const;
+  EffectiveBudget Resolve(int64_t seen, int32_t more) const;
+  void ResolveShares(int64_t seen, int32_t more);
+  absl::Status TakePages(int64_t layer, int64_t entries);
+  void GivePages(int64_t layer, int64_t entries);
+  // The layer's tensors as large as its pages, with the table of these.
+  void FitResting(Layer* layer) const;
+  void StandUp();
+  void LeaveSeat();
+  void PlanEvictions(int64_t index, StepPlan* plan) const;
 
-  DeviceCacheShape shape_;
-  std::unique_ptr<DevicePolicy> policy_;
+  DeviceMemory* memory_;
+  DevicePolicy policy_;
   Budget budget_;
   EntryLayout layout_;  // of `cache/`, to resolve budgets
-  PageStore store_;
-  std::vector<PagedLayer> layers_;
-  std::vector<bool> table_changed_;  // [layer]: the device's table is not the host's
-  std::vector<Row> rows_;
-  std::vector<int32_t> free_pages_;
-  StepPlan plan_;
-  std::vector<int64_t> longest_, rounds_;  // [layer]
-  std::vector<int32_t> shares_;            // of the prefill under way
-  uint64_t generation_ = 0;
+  PageAccount account_;
+  std::vector<Layer> layers_;
+  int64_t seen_ = 0;
+  int64_t prefill_tokens_ = 0;
+  int64_t seat_ = -1;
+  bool intact_ = true;
 };
 
 }  // namespace concertina

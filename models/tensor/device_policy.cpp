@@ -110,7 +110,8 @@ IndexRange DevicePolicy::VictimRange(int32_t entries, int32_t cap, int32_t ancho
   return {.begin = 1, .end = std::max(2, entries - recent)};
 }
 
-LayerEntries DevicePolicy::Fold(const LayerEntries& all, int32_t share, int64_t seen_after) const {
+LayerEntries DevicePolicy::Fold(const LayerEntries& all, int32_t share, int64_t seen_after,
+                                FoldReport* report) const {
   const at::Tensor score = all.score.cpu().contiguous();
   const at::Tensor birth = all.birth.cpu().contiguous();
   const at::Tensor norms = all.v.to(at::kFloat).abs().sum(2).cpu().contiguous();
@@ -124,6 +125,7 @@ LayerEntries DevicePolicy::Fold(const LayerEntries& all, int32_t share, int64_t 
                        .score = score.const_data_ptr<float>(),
                        .birth = reinterpret_cast<const uint32_t*>(birth.const_data_ptr<int32_t>())};
   const Selection selection = policy_->Select(view, share);
+  if (report != nullptr && policy_->needs_scores()) AddAttention(view, selection, report);
   const at::Tensor kept = ToDevice(selection, all.k.device());
   LayerEntries folded{.k = TakeVectors(all.k, kept),
                       .v = TakeVectors(all.v, kept),

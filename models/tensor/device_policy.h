@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "cache/fold_report.h"
 #include "cache/policies/policy.h"
 #include "models/tensor/paged_layer.h"
 
@@ -35,8 +36,10 @@ class DevicePolicy {
 
   // What a fold to `share` entries per head leaves of `all` (in birth order). S is rounded as
   // SessionCache stores it. seen_after as in LayerView. The policy sees |V|_1 in place of V (a
-  // LayerView of head_dim 1), so that V need not be copied to the host. Throws c10::Error.
-  LayerEntries Fold(const LayerEntries& all, int32_t share, int64_t seen_after) const;
+  // LayerView of head_dim 1), so that V need not be copied to the host. Adds what became of S to
+  // `report`, unless it is null. Throws c10::Error.
+  LayerEntries Fold(const LayerEntries& all, int32_t share, int64_t seen_after,
+                    FoldReport* report = nullptr) const;
 
  private:
   enum class Victims { kNone, kLeastOutsideRecentHalf, kFixedPoint };

@@ -71,6 +71,17 @@ void AppendEntries(const PageStore& store, const at::Tensor& k, const at::Tensor
   layer->mass.scatter_(2, at, 1);
 }
 
+LayerEntries EntriesFrom(const LayerEntries& all, int64_t first) {
+  const auto rest = [first](const at::Tensor& values) {
+    return values.defined() ? values.narrow(1, first, values.size(1) - first) : values;
+  };
+  return {.k = rest(all.k),
+          .v = rest(all.v),
+          .score = rest(all.score),
+          .birth = rest(all.birth),
+          .mass = rest(all.mass)};
+}
+
 LayerEntries ReadEntries(const PageStore& store, const PagedLayer& layer, int64_t row, int64_t n) {
   const int64_t kv_heads = layer.table.size(1);
   const at::Tensor slots = layer.keeps_scores() ? RowOf(layer.order, row, 0, n).to(at::kLong)

@@ -52,6 +52,9 @@ struct LayerEntries {
   at::Tensor mass;   // i32 [kv_heads, n]
 };
 
+// Those from the first-th of every head on.
+LayerEntries EntriesFrom(const LayerEntries& all, int64_t first);
+
 // The n entries of one row; score, birth and mass only where the layer keeps them.
 LayerEntries ReadEntries(const PageStore& store, const PagedLayer& layer, int64_t row, int64_t n);
 

@@ -4,20 +4,24 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "cache/budget.h"
+#include "cache/page_pool.h"
 #include "cache/policies/policy.h"
 #include "models/tensor/device_cache.h"
 #include "models/tensor/device_kernels.h"
+#include "models/tensor/device_step.h"
 #include "models/tensor/tensor_model.h"
 
 namespace concertina {
 
-// What TensorEngine does, with LibTorch's exceptions let through: prompts, folded layer by layer,
-// and decode steps. One thread at a time.
+// What TensorEngine does, with LibTorch's exceptions let through: conversations that have a seat
+// each from their first prompt on, and all decode together. One thread at a time.
 class TensorDecoder {
  public:
   struct Options {
@@ -30,12 +34,17 @@ class TensorDecoder {
   TensorDecoder(const LanguageConfig& config, TensorWeights weights, const Options& options);
 
   const TensorModel& model() const { return model_; }
-  DeviceCache& cache() { return cache_; }
-  int32_t rows() const { return rows_; }
+  DeviceMemory& memory() { return memory_; }
+  const DeviceStep& step() const { return step_; }
+  int32_t rows() const { return static_cast<int32_t>(rows_.size()); }
+  // Null: not open.
+  const DeviceCache* row(int64_t row) const { return rows_[row].get(); }
+  int64_t used_bytes() const { return ledger_->used_bytes(); }
 
   // Closes every row.
   absl::Status SetPolicy(const std::string& name, const PolicyOptions& options,
                          const Budget& budget);
+  void Close(int64_t row) { rows_[row].reset(); }
 
   // What Prefill refuses before it changes anything.
   absl::Status CheckPrompt(int64_t row, std::span<const int32_t> ids) const;
@@ -46,24 +55,20 @@ class TensorDecoder {
   absl::Status Decode(std::span<const int32_t> ids);
 
   // f32 [rows, vocab], of each row's newest token.
-  const at::Tensor& logits() const { return logits_; }
+  const at::Tensor& logits() const { return step_.logits(); }
 
  private:
   absl::Status CheckIds(std::span<const int32_t> ids) const;
-  at::Tensor ToDevice(std::span<const int32_t> ids) const;  // i64
-  absl::Status PrefillLayer(int64_t row, int layer, int64_t first_birth,
-                            const TensorModel::Rotation& rotation, at::Tensor* x);
-  at::Tensor Attend(const TensorModel::Projected& projected, LayerEntries* all, int64_t held);
-  void Step();
+  int64_t seen(int64_t row) const { return rows_[row] ? rows_[row]->seen() : 0; }
 
   TensorModel model_;
   const DeviceKernels& kernels_;
-  DeviceCache cache_;
-  std::unique_ptr<StepRunner> runner_;  // null: steps are run one operation after another
-  at::Tensor tokens_;                   // i64 [rows]: the next step's
-  at::Tensor logits_;
-  int32_t rows_;
-  bool scores_ = false, folds_ = false;
+  std::unique_ptr<PagePool> ledger_;
+  DeviceMemory memory_;
+  DeviceStep step_;
+  std::optional<DevicePolicy> policy_;
+  Budget budget_;
+  std::vector<std::unique_ptr<DeviceCache>> rows_;
 };
 
 }  // namespace concertina

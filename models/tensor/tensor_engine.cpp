@@ -1,9 +1,7 @@
 #include "models/tensor/tensor_engine.h"
 
 #include <ATen/core/Tensor.h>
-#include <c10/core/InferenceMode.h>
 
-#include <exception>
 #include <functional>
 #include <limits>
 #include <utility>
@@ -11,37 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "models/tensor/tensor_decoder.h"
 #include "models/tensor/tensor_model.h"
+#include "models/tensor/tensor_options.h"
 
 namespace concertina {
 namespace {
-
-at::ScalarType ScalarOf(TensorType type) {
-  switch (type) {
-    case TensorType::kF16:
-      return at::kHalf;
-    case TensorType::kBf16:
-      return at::kBFloat16;
-    case TensorType::kF32:
-      break;
-  }
-  return at::kFloat;
-}
-
-at::TensorOptions OptionsOf(const TensorEngineOptions& options) {
-  return at::TensorOptions(at::Device(options.device)).dtype(ScalarOf(options.type));
-}
-
-// Runs what calls LibTorch; its exceptions end here.
-absl::Status Guarded(const std::function<absl::Status()>& body) {
-  try {
-    const c10::InferenceMode inference;
-    return body();
-  } catch (const c10::Error& error) {
-    return absl::InternalError(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return absl::InternalError(error.what());
-  }
-}
 
 absl::Status CheckOptions(const LanguageConfig& config, const TensorEngineOptions& options) {
   if (absl::Status status = CheckLanguageConfig(config); !status.ok()) return status;
@@ -61,7 +32,8 @@ absl::StatusOr<std::unique_ptr<TensorDecoder>> MakeDecoder(const LanguageConfig&
   if (absl::Status status = CheckOptions(config, options); !status.ok()) return status;
   std::unique_ptr<TensorDecoder> decoder;
   absl::Status status = Guarded([&] {
-    absl::StatusOr<TensorWeights> weights = make_weights(OptionsOf(options));
+    absl::StatusOr<TensorWeights> weights =
+        make_weights(TensorOptionsOf(options.device, options.type));
     if (!weights.ok()) return weights.status();
     const TensorDecoder::Options kind{.rows = options.rows,
                                       .pool_pages = options.pool_pages,
@@ -149,7 +121,7 @@ absl::StatusOr<std::vector<float>> TensorEngine::Logits() const {
   return logits;
 }
 
-void TensorEngine::Close(int32_t row) { decoder_->cache().Close(row); }
+void TensorEngine::Close(int32_t row) { decoder_->Close(row); }
 
 absl::Status TensorEngine::Synchronize() const {
   return Guarded([&] {
@@ -159,18 +131,23 @@ absl::Status TensorEngine::Synchronize() const {
 }
 
 int32_t TensorEngine::entries(int32_t row, int32_t layer) const {
-  return decoder_->cache().entries(row, layer);
+  const DeviceCache* cache = decoder_->row(row);
+  return cache == nullptr ? 0 : cache->OldEntries(layer);
 }
-int64_t TensorEngine::seen(int32_t row) const { return decoder_->cache().seen(row); }
+int64_t TensorEngine::seen(int32_t row) const {
+  const DeviceCache* cache = decoder_->row(row);
+  return cache == nullptr ? 0 : cache->seen();
+}
 int64_t TensorEngine::weight_bytes() const { return decoder_->model().weight_bytes(); }
-int64_t TensorEngine::used_bytes() const { return decoder_->cache().used_bytes(); }
-int64_t TensorEngine::metadata_bytes() const { return decoder_->cache().metadata_bytes(); }
+int64_t TensorEngine::used_bytes() const { return decoder_->used_bytes(); }
+int64_t TensorEngine::metadata_bytes() const { return decoder_->memory().metadata_bytes(); }
 
 absl::StatusOr<TensorEngine::HeadEntries> TensorEngine::Contents(int32_t row, int32_t layer,
                                                                  int32_t head) const {
   HeadEntries entries;
+  if (decoder_->row(row) == nullptr) return entries;
   absl::Status status = Guarded([&] {
-    entries = OfHead(decoder_->cache().Contents(row, layer), head);
+    entries = OfHead(decoder_->row(row)->Contents(layer), head);
     return absl::OkStatus();
   });
   if (!status.ok()) return status;

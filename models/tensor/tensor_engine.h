@@ -12,13 +12,12 @@
 #include "cache/policies/policy.h"
 #include "models/language/language_config.h"
 #include "models/language/language_weights.h"
+#include "models/tensor/device_model.h"
 #include "models/weights/tensor_source.h"
 
 namespace concertina {
 
 class TensorDecoder;
-
-enum class TensorType { kF32, kF16, kBf16 };
 
 struct TensorEngineOptions {
   std::string device = "cpu";          // as LibTorch names it: "cpu", "cuda", "cuda:1"

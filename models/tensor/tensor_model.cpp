@@ -11,6 +11,7 @@
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/silu.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -82,7 +83,18 @@ at::Tensor Rotated(const at::Tensor& x, const TensorModel::Rotation& rotation) {
       .to(x.scalar_type());
 }
 
-int64_t Bytes(const at::Tensor& tensor) { return static_cast<int64_t>(tensor.nbytes()); }
+int64_t Bytes(const at::Tensor& tensor) {
+  return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
+}
+
+// y with the adapter's share of x in the rows where it acts. Zero elsewhere even for a row with an
+// infinity, so that it never reaches rows it does not act on.
+at::Tensor WithAdapter(const at::Tensor& y, const TensorAdapter& adapter, const at::Tensor& x,
+                       const at::Tensor& acts) {
+  if (!acts.defined() || !adapter.down.defined()) return y;
+  const at::Tensor share = at::linear(x, adapter.down).masked_fill(acts.logical_not(), 0.0);
+  return y + at::linear(share, adapter.up);
+}
 
 }  // namespace
 
@@ -155,8 +167,26 @@ int64_t TensorModel::weight_bytes() const {
   for (const TensorWeights::Layer& layer : weights_.layers) {
     bytes += Bytes(layer.attention_norm) + Bytes(layer.mlp_norm) + Bytes(layer.qkv) +
              Bytes(layer.out) + Bytes(layer.gate_up) + Bytes(layer.down);
+    for (const TensorAdapter* adapter : {&layer.qkv_adapter, &layer.out_adapter}) {
+      bytes += Bytes(adapter->down) + Bytes(adapter->up);
+    }
   }
   return bytes;
+}
+
+int64_t TensorModel::matrix_parameters() const {
+  int64_t sum = weights_.head.numel();
+  for (const TensorWeights::Layer& layer : weights_.layers) {
+    sum += layer.qkv.numel() + layer.out.numel() + layer.gate_up.numel() + layer.down.numel();
+  }
+  return sum;
+}
+
+at::Tensor TensorModel::IdsOnDevice(std::span<const int32_t> ids) const {
+  at::Tensor host =
+      at::empty({static_cast<int64_t>(ids.size())}, at::TensorOptions().dtype(at::kLong));
+  std::copy(ids.begin(), ids.end(), host.mutable_data_ptr<int64_t>());
+  return host.to(options().device());
 }
 
 at::Tensor TensorModel::Embed(const at::Tensor& ids) const {
@@ -169,13 +199,13 @@ TensorModel::Rotation TensorModel::RotationOf(const at::Tensor& positions) const
   return {.cos = angles.cos(), .sin = angles.sin()};
 }
 
-TensorModel::Projected TensorModel::Qkv(int layer, const at::Tensor& x,
-                                        const Rotation& rotation) const {
+TensorModel::Projected TensorModel::Qkv(int layer, const at::Tensor& x, const Rotation& rotation,
+                                        const at::Tensor& adapter) const {
   const TensorWeights::Layer& weights = weights_.layers[static_cast<size_t>(layer)];
   const at::Tensor normed =
       at::rms_norm(x, {config_.hidden}, weights.attention_norm, config_.rms_eps);
   const at::Tensor fused =
-      at::linear(normed, weights.qkv)
+      WithAdapter(at::linear(normed, weights.qkv), weights.qkv_adapter, normed, adapter)
           .view({x.size(0), config_.heads + 2 * int64_t{config_.kv_heads}, config_.head_dim});
   // Q and K are neighbours in the stack and rotate alike.
   const at::Tensor rotated =
@@ -185,10 +215,11 @@ TensorModel::Projected TensorModel::Qkv(int layer, const at::Tensor& x,
           .v = fused.narrow(1, config_.heads + config_.kv_heads, config_.kv_heads)};
 }
 
-at::Tensor TensorModel::AfterAttention(int layer, const at::Tensor& x,
-                                       const at::Tensor& attention) const {
+at::Tensor TensorModel::AfterAttention(int layer, const at::Tensor& x, const at::Tensor& attention,
+                                       const at::Tensor& adapter) const {
   const TensorWeights::Layer& weights = weights_.layers[static_cast<size_t>(layer)];
-  const at::Tensor y = x + at::linear(attention, weights.out);
+  const at::Tensor y =
+      WithAdapter(x + at::linear(attention, weights.out), weights.out_adapter, attention, adapter);
   const at::Tensor normed = at::rms_norm(y, {config_.hidden}, weights.mlp_norm, config_.rms_eps);
   const at::Tensor gate_up = at::linear(normed, weights.gate_up);
   const at::Tensor gate = gate_up.narrow(1, 0, config_.intermediate);

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "cache/entry_layout.h"
 #include "server/app/setting.h"
 #include "server/app/units.h"
 
@@ -37,6 +36,26 @@ absl::Status CheckAddresses(const ServerConfig& config) {
   return absl::OkStatus();
 }
 
+// What can be said before LibTorch has looked for the device.
+absl::Status CheckDeviceSettings(const ServerConfig& config) {
+  if (config.device == kHostDevice) return absl::OkStatus();
+  const auto type = config.weights.few;
+  if (type != MatrixType::kF32 && type != MatrixType::kBf16) {
+    return Wrong(absl::StrCat("weights: f32 or bf16 with device ", config.device));
+  }
+  if (config.weights.many != type) {
+    return Wrong(absl::StrCat("weights-prefill: there is one copy with device ", config.device));
+  }
+  const EntryType entries = type == MatrixType::kF32 ? EntryType::kF32 : EntryType::kBf16;
+  if (config.engine.default_entry_type != entries) {
+    return Wrong(absl::StrCat("kv: the type of the weights, with device ", config.device));
+  }
+  if (config.engine.default_budget.unit == Budget::Unit::kBytes) {
+    return Wrong(absl::StrCat("budget: a ratio or tokens, not bytes, with device ", config.device));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckConfig(const ServerConfig& config) {
@@ -60,12 +79,13 @@ absl::Status CheckConfig(const ServerConfig& config) {
     return Wrong(absl::StrCat("budget: ", FormatBudget(budget), " is more than pool-bytes, ",
                               FormatBytes(engine.pool_bytes)));
   }
+  if (absl::Status status = CheckDeviceSettings(config); !status.ok()) return status;
   return CheckAddresses(config);
 }
 
-absl::Status CheckAgainstModel(const ServerConfig& config, const LanguageConfig& model) {
-  const CacheShape shape{model.layers, model.kv_heads, model.head_dim};
-  const int64_t floor = PageBytesFor(shape) * model.layers * model.kv_heads;
+absl::Status CheckAgainstModel(const ServerConfig& config, const LanguageConfig& model,
+                               int64_t page_bytes) {
+  const int64_t floor = page_bytes * model.layers * model.kv_heads;
   if (config.engine.pool_bytes < floor) {
     return Wrong(absl::StrCat("pool-bytes: ", FormatBytes(config.engine.pool_bytes),
                               " cannot hold one conversation with this model, which takes ", floor,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,9 @@ namespace concertina {
 // INVALID_ARGUMENT: settings contradict each other.
 absl::Status CheckConfig(const ServerConfig& config);
 
-// INVALID_ARGUMENT: the model cannot be served like this.
-absl::Status CheckAgainstModel(const ServerConfig& config, const LanguageConfig& model);
+// INVALID_ARGUMENT: the model cannot be served like this. `page_bytes`: PageBytesOf the model.
+absl::Status CheckAgainstModel(const ServerConfig& config, const LanguageConfig& model,
+                               int64_t page_bytes);
 
 // What is legal but seldom meant.
 std::vector<std::string> ConfigWarnings(const ServerConfig& config);

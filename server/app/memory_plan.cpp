@@ -37,17 +37,21 @@ MemoryPart Product(std::string name, int64_t count, const std::string& what, int
 
 void AddModelParts(const ServerConfig& config, const Model& model, int64_t workspace_bytes,
                    MemoryPlan& plan) {
-  const LanguageConfig& language = model.language->config();
+  const LanguageConfig& language = model.config;
   plan.parts.push_back({"base", kBaseBytes, "libraries, threads and their heaps, as measured"});
-  plan.parts.push_back({"weights", model.weight_bytes, "packed matrices"});
+  plan.parts.push_back({"weights", model.weight_bytes - model.device_bytes, "packed matrices"});
   plan.parts.push_back(Product("tokenizer", language.vocab, "tokens", kTokenizerBytesPerToken));
-  plan.parts.push_back({"pool", config.engine.pool_bytes, "pool-bytes"});
+  if (model.device != nullptr && model.device->accelerator()) {
+    plan.parts.push_back({"pool", 0, "on the accelerator"});
+  } else {
+    plan.parts.push_back({"pool", config.engine.pool_bytes, "pool-bytes"});
+  }
   plan.parts.push_back(
       {"workspace", workspace_bytes, "prefill of the longest prompt, logits, picture features"});
 }
 
 void AddSessionParts(const ServerConfig& config, const Model& model, MemoryPlan& plan) {
-  const LanguageConfig& language = model.language->config();
+  const LanguageConfig& language = model.config;
   const EngineOptions& engine = config.engine;
   const int64_t heads = int64_t{language.layers} * language.kv_heads;
   plan.parts.push_back(Product("sessions", engine.max_sessions, "sessions",

@@ -29,6 +29,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ServerConfig& config, Lo
   options.path = config.model;
   options.vision_path = config.vision;
   options.weight_type = config.weights;
+  options.device = config.device;
   SetThreads(config.engine.threads);  // types are measured with as many as the engine will have
   options.chat_family = config.chat_family;
   auto model = LoadModel(options);
@@ -85,7 +86,7 @@ absl::Status Runtime::StartEngine(const ServerConfig& config, Log& log,
   }
   model_ = std::move(model);
   model_name_ = config.model_name.empty() ? model_->name : config.model_name;
-  if (auto status = CheckAgainstModel(config, model_->language->config()); !status.ok()) {
+  if (auto status = CheckAgainstModel(config, model_->config, PageBytesOf(*model_)); !status.ok()) {
     return status;
   }
   registry_ = std::make_unique<MetricsRegistry>(model_name_);
@@ -126,7 +127,7 @@ absl::Status Runtime::StartAdmin(const ServerConfig& config, Log& log) {
 absl::Status Runtime::StartMetrics(const ServerConfig& config) {
   InfoLabels info;
   info.version = CONCERTINA_VERSION;
-  info.weight_type = PlanName(model_->language->plan());
+  info.weight_type = PlanName(model_->weights.language);
   info.chat_family = std::string(model_->chat->family());
   info.default_policy = config.engine.default_policy;
   info.default_budget = FormatBudget(config.engine.default_budget);
@@ -148,7 +149,9 @@ void Runtime::AddMemoryMetrics() {
     registry_->SampleGauge(name, help, [bytes] { return static_cast<double>(bytes); });
   };
   constant("weights_bytes", "Memory of the packed weights.", model_->weight_bytes);
-  constant("device_memory_bytes", "Memory in use on an accelerator; 0 without one.", 0);
+  registry_->SampleGauge(
+      "device_memory_bytes", "Memory in use on an accelerator; 0 without one.",
+      [engine = engine_.get()] { return static_cast<double>(engine->gauges().device_bytes); });
   constant("workspace_bound_bytes", "The most that the engine's scratch buffers may take.",
            engine_->workspace_bound_bytes());
   constant("memory_bound_bytes", "The most resident memory this configuration may take.",

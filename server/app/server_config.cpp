@@ -124,7 +124,9 @@ WeightSettings ResolveWeights(const ConfigDraft& draft) {
   settings.many =
       draft.weights_prefill == "same" ? settings.few : MatrixTypeByName(draft.weights_prefill);
   settings.vision = MatrixTypeByName(draft.weights_vision);
-  if (!settings.vision.has_value()) settings.vision = settings.few;
+  // Beside a device the CPU's own types count: the model's loader chooses.
+  const bool on_host = draft.config.device == kHostDevice;
+  if (!settings.vision.has_value() && on_host) settings.vision = settings.few;
   settings.measure_all = true;
   return settings;
 }
@@ -142,6 +144,7 @@ void Resolve(ConfigDraft& draft) {
   if (draft.vision.empty()) draft.vision = bundled ? CONCERTINA_BUNDLED_VISION : "none";
   config.model = draft.model;
   config.vision = draft.vision == "none" ? "" : draft.vision;
+  if (config.device != kHostDevice && draft.weights == "auto") draft.weights = "bf16";
   if (draft.kv == "auto") draft.kv = draft.weights == "f32" ? "f32" : "bf16";
   config.weights = ResolveWeights(draft);
   config.engine.default_entry_type = EntryTypeOf(draft.kv);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "models/bundle/model.h"
 #include "models/tuning/decide.h"
 #include "server/engine/engine.h"
 #include "server/rpc/limits.h"
@@ -21,7 +22,8 @@ struct ServerConfig {
   std::string vision;       // adapter folder of a GGUF model; empty: text only
   std::string model_name;   // what GetModel and the metrics call it; empty: the file's name
   std::string chat_family;  // needed when the model's chat template is not one we know
-  WeightSettings weights;   // what is left open is decided when the model is loaded
+  std::string device = kHostDevice;  // of the language model: ModelOptions::device
+  WeightSettings weights;            // what is left open is decided when the model is loaded
 
   // host:port; port 0 takes a free one; empty switches off.
   std::string listen = "127.0.0.1:50051";

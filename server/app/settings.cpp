@@ -51,6 +51,23 @@ void AddWeights(std::vector<Setting>& all, const char* group) {
                     {"auto", "f32", "bf16", "int8"}, Of(&ConfigDraft::weights_vision)));
 }
 
+Setting DeviceSetting(std::string group) {
+  Setting setting;
+  setting.name = "device";
+  setting.group = std::move(group);
+  setting.type = "cpu|torch:cpu|cuda|cuda:N";
+  setting.help = "Where the language model runs; cpu: the server's own kernels";
+  setting.set = [](const std::string& value, ConfigDraft& draft) -> absl::Status {
+    if (value != kHostDevice && !IsDeviceName(value)) {
+      return absl::InvalidArgumentError("\"" + value + "\" is not cpu, torch:cpu, cuda or cuda:N");
+    }
+    draft.config.device = value;
+    return absl::OkStatus();
+  };
+  setting.get = [](ConfigDraft& draft) { return draft.config.device; };
+  return setting;
+}
+
 void AddModel(std::vector<Setting>& all) {
   const char* const group = "Model";
   all.push_back(
@@ -63,6 +80,7 @@ void AddModel(std::vector<Setting>& all) {
                   Of(&ServerConfig::model_name)));
   all.push_back(TextSetting({"chat-family", group, "Chat family, for templates that are not known"},
                             "NAME", Of(&ServerConfig::chat_family)));
+  all.push_back(DeviceSetting(group));
   AddWeights(all, group);
   all.push_back(NumberSetting({"threads", group, "Compute threads; 0: all cores"}, 0, 1024,
                               Of(&EngineOptions::threads)));

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cache/session_cache.h"
+
 namespace concertina {
 namespace {
 
@@ -18,13 +20,15 @@ KvType KvTypeOf(EntryType type) {
   return KvType::kInt8;
 }
 
+SessionCache& CacheOf(const DecodeRow& row) { return static_cast<SessionCache&>(*row.cache); }
+
 }  // namespace
 
 void DecodeBatch::Run(std::span<DecodeRow> rows) {
   Embed(rows);
   for (int32_t layer = 0; layer < language_.config().layers; ++layer) Layer(layer, rows);
   for (DecodeRow& row : rows) {
-    if (row.status.ok()) row.cache->CommitToken();
+    if (row.status.ok()) CacheOf(row).CommitToken();
   }
   Logits(rows);
 }
@@ -36,7 +40,7 @@ void DecodeBatch::Embed(std::span<DecodeRow> rows) {
   float* adapter = Grow(buffers_.adapter, n);
   for (int64_t i = 0; i < n; ++i) {
     ids_.push_back(rows[i].token);
-    positions[i] = static_cast<int32_t>(rows[i].cache->next_position());
+    positions[i] = static_cast<int32_t>(CacheOf(rows[i]).next_position());
     adapter[i] = rows[i].adapter ? 1.0f : 0.0f;
   }
   language_.Embed(ids_, Grow(buffers_.hidden, n * language_.config().hidden));
@@ -52,15 +56,16 @@ void DecodeBatch::Layer(int32_t layer, std::span<DecodeRow> rows) {
   for (int64_t i = 0; i < n; ++i) {
     DecodeRow& row = rows[i];
     if (!row.status.ok()) continue;
-    row.status = row.cache->AppendToken(layer, projected.k + i * projected.stride,
-                                        projected.v + i * projected.stride);
-    if (!row.status.ok()) row.cache->AbandonToken();
+    SessionCache& cache = CacheOf(row);
+    row.status = cache.AppendToken(layer, projected.k + i * projected.stride,
+                                   projected.v + i * projected.stride);
+    if (!row.status.ok()) cache.AbandonToken();
   }
   Attend(layer, projected, rows);
   language_.AfterAttention(layer, buffers_.attention.data(), n, buffers_.adapter.data(),
                            buffers_.hidden.data());
   for (DecodeRow& row : rows) {
-    if (row.status.ok()) row.evicted += row.cache->EvictLayer(layer);
+    if (row.status.ok()) row.evicted += CacheOf(row).EvictLayer(layer);
   }
 }
 
@@ -74,7 +79,7 @@ void DecodeBatch::Attend(int32_t layer, const LanguageModel::Projected& projecte
     items_.clear();
     PageLayout layout{};
     for (size_t i = 0; i < rows.size(); ++i) {
-      SessionCache& cache = *rows[i].cache;
+      SessionCache& cache = CacheOf(rows[i]);
       if (!rows[i].status.ok() || cache.layout().type() != type) continue;
       layout = {.head_dim = config.head_dim,
                 .type = KvTypeOf(type),

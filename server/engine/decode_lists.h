@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "server/engine/decode_batch.h"
+#include "models/runner/model_runner.h"
 #include "server/engine/task.h"
 
 namespace concertina {

@@ -5,12 +5,15 @@
 #include <utility>
 
 #include "models/kernels/parallel.h"
+#include "models/tensor/device_runner.h"
 #include "server/engine/actions/eviction.h"
 #include "server/engine/actions/finish.h"
 #include "server/engine/actions/sessions.h"
+#include "server/engine/actions/traits.h"
 #include "server/engine/actions/update.h"
 #include "server/engine/command_queue.h"
 #include "server/engine/errors.h"
+#include "server/engine/host_runner.h"
 #include "server/engine/scheduler.h"
 #include "server/engine/tasks.h"
 #include "server/engine/workspace_bound.h"
@@ -25,6 +28,26 @@ absl::Status Stopped() {
   return ReasonError(absl::StatusCode::kUnavailable, reason::kDraining, "the engine has stopped");
 }
 
+absl::StatusOr<std::unique_ptr<PagePool>> MakePool(const EngineOptions& options,
+                                                   const Model& model) {
+  const int64_t page_bytes = PageBytesOf(model);
+  return model.device ? PagePool::CreateLedger(options.pool_bytes, page_bytes)
+                      : PagePool::Create(options.pool_bytes, page_bytes);
+}
+
+absl::StatusOr<std::unique_ptr<ModelRunner>> MakeRunner(const EngineOptions& options,
+                                                        const Model& model, PagePool* pool) {
+  if (!model.device) return std::make_unique<HostRunner>(*model.language, pool);
+  auto runner = MakeDeviceRunner(*model.device, options.max_batch, pool);
+  if (!runner.ok()) return runner;
+  const CacheSpec defaults{.policy = options.default_policy,
+                           .entry_type = options.default_entry_type,
+                           .budget = options.default_budget};
+  const absl::Status status = CheckTraits((*runner)->traits(), defaults);
+  if (!status.ok()) return status;
+  return runner;
+}
+
 }  // namespace
 
 // The engine thread and what it is asked to do. `state` is touched by that thread alone.
@@ -32,9 +55,9 @@ class Engine::Impl {
  public:
   Impl(EngineOptions options, std::shared_ptr<const Model> model,
        std::shared_ptr<EngineObserver> observer, std::shared_ptr<const Clock> clock,
-       std::unique_ptr<PagePool> pool)
+       std::unique_ptr<PagePool> pool, std::unique_ptr<ModelRunner> runner)
       : state(std::move(options), std::move(model), std::move(observer), std::move(clock),
-              std::move(pool)) {
+              std::move(pool), std::move(runner)) {
     PublishGauges();
     thread_ = std::thread([this] { Loop(); });
   }
@@ -90,15 +113,15 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(EngineOptions options,
                                                       std::shared_ptr<const Model> model,
                                                       std::shared_ptr<EngineObserver> observer,
                                                       std::shared_ptr<const Clock> clock) {
-  const LanguageConfig& config = model->language->config();
-  const CacheShape shape{config.layers, config.kv_heads, config.head_dim};
-  auto pool = PagePool::Create(options.pool_bytes, PageBytesFor(shape));
+  auto pool = MakePool(options, *model);
   if (!pool.ok()) return pool.status();
+  auto runner = MakeRunner(options, *model, pool->get());
+  if (!runner.ok()) return runner.status();
   if (auto policy = MakePolicy(options.default_policy); !policy.ok()) return policy.status();
   if (absl::Status status = ValidateBudget(options.default_budget); !status.ok()) return status;
   return std::unique_ptr<Engine>(
       new Engine(std::make_unique<Impl>(std::move(options), std::move(model), std::move(observer),
-                                        std::move(clock), *std::move(pool))));
+                                        std::move(clock), *std::move(pool), *std::move(runner))));
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -230,7 +253,8 @@ EngineGauges Engine::gauges() const { return impl_->gauges(); }
 
 int64_t Engine::workspace_bound_bytes() const {
   const EngineState& state = impl_->state;
-  return WorkspaceBound(*state.model, state.options, state.features.capacity_bytes());
+  return WorkspaceBound(*state.model, *state.runner, state.options,
+                        state.features.capacity_bytes());
 }
 
 const Model& Engine::model() const { return *impl_->state.model; }

@@ -8,14 +8,15 @@ namespace concertina {
 EngineState::EngineState(EngineOptions engine_options, std::shared_ptr<const Model> shared_model,
                          std::shared_ptr<EngineObserver> shared_observer,
                          std::shared_ptr<const Clock> shared_clock,
-                         std::unique_ptr<PagePool> page_pool)
+                         std::unique_ptr<PagePool> page_pool,
+                         std::unique_ptr<ModelRunner> model_runner)
     : options(std::move(engine_options)),
       model(std::move(shared_model)),
       observer(std::move(shared_observer)),
       clock(std::move(shared_clock)),
       pool(std::move(page_pool)),
-      pace(options.prefill_share, options.prefill_step),
-      decode_batch(*model->language, buffers) {}
+      runner(std::move(model_runner)),
+      pace(options.prefill_share, options.prefill_step) {}
 
 int64_t EngineState::RetryAfterMs() const {
   constexpr double kLeast = 100, kMost = 30'000;

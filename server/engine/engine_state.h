@@ -7,13 +7,12 @@
 #include <vector>
 
 #include "cache/page_pool.h"
-#include "server/engine/decode_batch.h"
+#include "models/runner/model_runner.h"
 #include "server/engine/decode_lists.h"
 #include "server/engine/engine.h"
 #include "server/engine/feature_cache.h"
 #include "server/engine/session.h"
 #include "server/engine/slice_cost.h"
-#include "server/engine/step_buffers.h"
 #include "server/engine/step_pace.h"
 #include "server/engine/task.h"
 
@@ -23,7 +22,8 @@ namespace concertina {
 struct EngineState {
   EngineState(EngineOptions engine_options, std::shared_ptr<const Model> shared_model,
               std::shared_ptr<EngineObserver> shared_observer,
-              std::shared_ptr<const Clock> shared_clock, std::unique_ptr<PagePool> page_pool);
+              std::shared_ptr<const Clock> shared_clock, std::unique_ptr<PagePool> page_pool,
+              std::unique_ptr<ModelRunner> model_runner);
 
   Task::TimePoint Now() const { return clock->Now(); }
 
@@ -32,8 +32,10 @@ struct EngineState {
   const std::shared_ptr<EngineObserver> observer;
   const std::shared_ptr<const Clock> clock;
 
-  // The pool outlives the sessions, which give their pages back when they are destroyed.
+  // The pool and the runner outlive the sessions, which give their pages back when they are
+  // destroyed.
   std::unique_ptr<PagePool> pool;
+  std::unique_ptr<ModelRunner> runner;
   std::map<std::string, std::unique_ptr<EngineSession>> sessions;
   std::deque<std::unique_ptr<Task>> waiting;
   std::vector<std::unique_ptr<Task>> running;
@@ -45,8 +47,6 @@ struct EngineState {
   SliceCost layer_cost, picture_cost, logit_cost;
 
   FeatureCache features{int64_t{64} << 20};
-  StepBuffers buffers;
-  DecodeBatch decode_batch;
   DecodeLists decode_lists;
   bool draining = false;
   // The first task waiting is there for want of cache pages.

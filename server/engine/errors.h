@@ -28,6 +28,7 @@ inline constexpr std::string_view kPromptTooLong = "PROMPT_TOO_LONG";
 inline constexpr std::string_view kNoVision = "NO_VISION";
 inline constexpr std::string_view kImageNotFound = "IMAGE_NOT_FOUND";
 inline constexpr std::string_view kDraining = "DRAINING";
+inline constexpr std::string_view kNotOnDevice = "NOT_ON_DEVICE";
 }  // namespace reason
 
 // INVALID_ARGUMENT about one field of the request ("parts[1].image.data").

@@ -9,7 +9,9 @@
 
 #include "absl/status/status.h"
 #include "cache/budget.h"
-#include "cache/session_cache.h"
+#include "cache/entry_layout.h"
+#include "cache/fold_report.h"
+#include "cache/policies/policy.h"
 
 namespace concertina {
 

@@ -19,6 +19,7 @@ struct EngineGauges {
   int64_t pool_reserved_bytes = 0;
   int64_t pool_capacity_bytes = 0;
   int64_t workspace_bytes = 0;
+  int64_t device_bytes = 0;  // in use on an accelerator
   int64_t transcript_bytes = 0;
 };
 

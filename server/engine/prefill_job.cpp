@@ -22,16 +22,16 @@ PackedKeys::Shape ShapeFor(const LanguageConfig& config, AttentionPrecision prec
 
 PrefillJob::PrefillJob(const LanguageModel& language, SessionCache& cache,
                        std::vector<float> embeddings, Options options, StepBuffers& buffers)
-    : language_(language),
+    : PromptPass(language.config().layers,
+                 static_cast<int32_t>(embeddings.size() / language.config().hidden)),
+      language_(language),
       cache_(cache),
       buffers_(buffers),
       options_(options),
-      layers_(language.config().layers),
       heads_(language.config().heads),
       kv_heads_(language.config().kv_heads),
       head_dim_(language.config().head_dim),
       width_(language.config().hidden),
-      tokens_(static_cast<int32_t>(embeddings.size() / language.config().hidden)),
       hidden_(std::move(embeddings)) {}
 
 absl::Status PrefillJob::Begin() {

@@ -5,8 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "models/runner/prompt_pass.h"
 #include "models/vision/vision_job.h"
-#include "server/engine/prefill_job.h"
 
 namespace concertina {
 
@@ -23,7 +23,7 @@ struct PromptState {
   std::unique_ptr<VisionJob> vision;
   std::chrono::nanoseconds vision_time{0};
   // Set when all pictures are in place.
-  std::unique_ptr<PrefillJob> prefill;
+  std::unique_ptr<PromptPass> prefill;
 
   // In multiply-adds (prompt_work.h), for who goes first.
   double work = 0;       // of the whole prompt

@@ -44,7 +44,8 @@ EngineGauges GaugesOf(const EngineState& state) {
                       .pool_used_bytes = state.pool->used_bytes(),
                       .pool_reserved_bytes = state.pool->reserved_bytes(),
                       .pool_capacity_bytes = state.pool->capacity_bytes(),
-                      .workspace_bytes = state.buffers.bytes() + state.features.bytes()};
+                      .workspace_bytes = state.runner->bytes() + state.features.bytes(),
+                      .device_bytes = state.runner->device_bytes()};
   for (const Task* task : state.prompts) gauges.workspace_bytes += task->prompt->bytes();
   for (const auto& [id, session] : state.sessions) {
     gauges.sessions_busy += session->busy ? 1 : 0;

@@ -17,17 +17,7 @@ int64_t EngineSession::transcript_tokens() const {
   return tokens;
 }
 
-namespace {
-
-int64_t FullBytes(const SessionCache& cache, int64_t tokens) {
-  const CacheShape shape = cache.shape();
-  return int64_t{shape.layers} * shape.kv_heads * cache.layout().PagesFor(tokens) *
-         cache.layout().page_bytes();
-}
-
-}  // namespace
-
-CacheSnapshot SnapshotOf(const SessionCache& cache) {
+CacheSnapshot SnapshotOf(const ConversationCache& cache) {
   const EffectiveBudget effective = cache.effective_budget();
   return {.budget = cache.budget(),
           .budget_entries = effective.entries_total,
@@ -36,7 +26,7 @@ CacheSnapshot SnapshotOf(const SessionCache& cache) {
           .payload_bytes = cache.payload_bytes(),
           .live_entries = cache.live_entries(),
           .tokens_seen = cache.seen(),
-          .full_bytes = FullBytes(cache, cache.seen()),
+          .full_bytes = cache.FullBytes(cache.seen()),
           .next_position = cache.next_position(),
           .shared_bytes = cache.shared_bytes()};
 }
@@ -46,7 +36,7 @@ SessionInfo InfoOf(const EngineSession& session) {
   cache.budget = session.budget;
   if (session.needs_rebuild) {  // the cache was given up, not the conversation
     cache.tokens_seen = session.transcript_tokens();
-    cache.full_bytes = FullBytes(*session.cache, cache.tokens_seen);
+    cache.full_bytes = session.cache->FullBytes(cache.tokens_seen);
   }
   return {.session_id = session.id,
           .busy = session.busy,

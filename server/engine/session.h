@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "cache/session_cache.h"
+#include "cache/conversation_cache.h"
 #include "server/engine/events.h"
 #include "server/engine/prompt_builder.h"
 
@@ -20,7 +20,7 @@ struct EngineSession {
   OnContextEnd on_context_end;
   EntryType entry_type;
   std::string system_prompt;
-  std::unique_ptr<SessionCache> cache;
+  std::unique_ptr<ConversationCache> cache;
   // What was asked for; the cache follows between two steps (actions/budget.h).
   Budget budget;
 
@@ -45,7 +45,7 @@ struct EngineSession {
   int64_t transcript_tokens() const;
 };
 
-CacheSnapshot SnapshotOf(const SessionCache& cache);
+CacheSnapshot SnapshotOf(const ConversationCache& cache);
 SessionInfo InfoOf(const EngineSession& session);
 
 }  // namespace concertina

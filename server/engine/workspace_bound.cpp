@@ -7,7 +7,6 @@
 #include "models/kernels/prefill_attention.h"
 #include "models/vision/vision_job.h"
 #include "server/engine/actions/prompt_order.h"
-#include "server/engine/prefill_job.h"
 #include "server/engine/weight_order.h"
 
 namespace concertina {
@@ -41,18 +40,25 @@ int64_t AttentionBytes(const LanguageConfig& config, int64_t max_batch) {
                             config.head_dim);
 }
 
-}  // namespace
-
-int64_t WorkspaceBound(const Model& model, const EngineOptions& options, int64_t feature_bytes) {
-  const LanguageConfig& config = model.language->config();
-  const int64_t positions = config.max_positions + OvertakerPositions(config);
+// Of the CPU's kernels; another device keeps its own beside its entries.
+int64_t HostKernelBytes(const LanguageConfig& config, const EngineOptions& options) {
   const int64_t rows = std::max(options.max_batch, options.prefill_slice_rows);
-  const int64_t pictures = model.vision ? 2 * VisionJob::BytesFor(model.vision->config()) : 0;
-  const int64_t logits = int64_t{options.max_batch} * config.vocab * kFloat;
   // Tables grow by doubling.
   const int64_t angles = 2 * config.max_positions * int64_t{config.head_dim} * kFloat;
-  return PrefillJob::BytesBound(config, positions) + pictures + RowBytes(config, rows) +
-         MatrixBytes(config, rows) + AttentionBytes(config, options.max_batch) + logits + angles +
+  return RowBytes(config, rows) + MatrixBytes(config, rows) +
+         AttentionBytes(config, options.max_batch) + angles;
+}
+
+}  // namespace
+
+int64_t WorkspaceBound(const Model& model, const ModelRunner& runner, const EngineOptions& options,
+                       int64_t feature_bytes) {
+  const LanguageConfig& config = model.config;
+  const int64_t positions = config.max_positions + OvertakerPositions(config);
+  const int64_t pictures = model.vision ? 2 * VisionJob::BytesFor(model.vision->config()) : 0;
+  const int64_t logits = int64_t{options.max_batch} * config.vocab * kFloat;
+  const int64_t kernels = model.device ? 0 : HostKernelBytes(config, options);
+  return runner.PassBytesBound(positions) + kernels + pictures + logits +
          Threads() * SamplerScratch::BytesFor(config.vocab) + feature_bytes;
 }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "models/bundle/model.h"
+#include "models/runner/model_runner.h"
 #include "server/engine/engine.h"
 
 namespace concertina {
@@ -11,6 +12,7 @@ namespace concertina {
 // as the kernels have: one layer of the longest prompt and of one that overtakes it, their pictures
 // on the way through the vision tower, what a slice of a prompt or a decode step takes, and
 // `feature_bytes` of kept features.
-int64_t WorkspaceBound(const Model& model, const EngineOptions& options, int64_t feature_bytes);
+int64_t WorkspaceBound(const Model& model, const ModelRunner& runner, const EngineOptions& options,
+                       int64_t feature_bytes);
 
 }  // namespace concertina

@@ -25,7 +25,8 @@ constexpr Names kReasons = {
     "QUEUE_TIMEOUT",     "TRANSCRIPT_LIMIT",  "POOL_EXHAUSTED",   "BUDGET_TOO_SMALL",
     "CONTEXT_EXHAUSTED", "PROMPT_TOO_LONG",   "NO_VISION",        "IMAGE_NOT_FOUND",
     "DRAINING",          "CALL_LIMIT",        "CONNECTION_LIMIT", "UPLOAD_LIMIT",
-    "OUT_OF_MEMORY",     "CLIENT_STALLED",    "FRAME_FLOOD",      "NOT_HTTP2"};
+    "OUT_OF_MEMORY",     "CLIENT_STALLED",    "FRAME_FLOOD",      "NOT_HTTP2",
+    "NOT_ON_DEVICE"};
 
 }  // namespace
 

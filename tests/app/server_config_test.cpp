@@ -7,6 +7,7 @@
 #include <fstream>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/app/config_checks.h"
@@ -227,10 +228,39 @@ TEST(ServerConfigTest, APoolSmallerThanOneConversationIsNamed) {
   model.layers = 32;
   model.kv_heads = 8;
   model.head_dim = 128;
-  const absl::Status status = CheckAgainstModel(config, model);
+  constexpr int64_t page_bytes = 4096;
+  const absl::Status status = CheckAgainstModel(config, model, page_bytes);
   EXPECT_TRUE(std::string(status.message()).starts_with("pool-bytes: 64KiB")) << status;
   config.engine.pool_bytes = int64_t{1} << 30;
-  EXPECT_TRUE(CheckAgainstModel(config, model).ok());
+  EXPECT_TRUE(CheckAgainstModel(config, model, page_bytes).ok());
+}
+
+TEST(ServerConfigTest, ADeviceHoldsOneTypeOfWeightsAndEntries) {
+  EXPECT_EQ(Parse({}).config.device, "cpu");
+  const ParsedArguments half = Parse({"--device", "cuda:1"});
+  ASSERT_FALSE(half.exit_code.has_value()) << half.message;
+  EXPECT_EQ(half.config.device, "cuda:1");
+  EXPECT_EQ(half.config.weights.few, MatrixType::kBf16) << "nothing is measured";
+  EXPECT_EQ(half.config.engine.default_entry_type, EntryType::kBf16);
+  const ParsedArguments exact = Parse({"--device", "torch:cpu", "--weights", "f32"});
+  ASSERT_FALSE(exact.exit_code.has_value()) << exact.message;
+  EXPECT_EQ(exact.config.engine.default_entry_type, EntryType::kF32);
+  for (const auto& [setting, value] :
+       std::vector<std::pair<const char*, const char*>>{{"--weights", "int8"},
+                                                        {"--weights", "stored"},
+                                                        {"--weights-prefill", "f32"},
+                                                        {"--kv", "int8"},
+                                                        {"--kv", "f32"},
+                                                        {"--budget", "1MiB"}}) {
+    const ParsedArguments parsed = Parse({"--device", "cuda", setting, value});
+    EXPECT_EQ(parsed.exit_code, 2) << setting << " " << value;
+    EXPECT_TRUE(parsed.message.starts_with(std::string(setting).substr(2) + ": "))
+        << parsed.message;
+    EXPECT_NE(parsed.message.find("device cuda"), std::string::npos) << parsed.message;
+  }
+  const ParsedArguments printed = Parse({"--device", "cuda", "--print-config"});
+  EXPECT_NE(printed.message.find("device = \"cuda\""), std::string::npos) << printed.message;
+  EXPECT_NE(printed.message.find("weights = \"bf16\""), std::string::npos) << printed.message;
 }
 
 TEST(ServerConfigTest, WrongFlagsEndWithOneClearText) {

@@ -37,6 +37,7 @@ const std::map<std::string, Values>& Table() {
       {"vision", {"none", {}}},
       {"model-name", {"n", {}}},
       {"chat-family", {"llava-1.5", {}}},
+      {"device", {"cuda:7", {"x", "gpu", "cuda:", "cuda:-1", "cuda:x", "torch", "CPU", ""}}},
       {"weights", Choice("f32")},
       {"weights-prefill", Choice("bf16")},
       {"weights-vision", Choice("int8")},

@@ -46,6 +46,32 @@ std::vector<Outcome> LongPrompt() {
   return {stage.Refuse(turn, "INVALID_ARGUMENT")};
 }
 
+std::vector<std::string> OnDevice() {
+  std::vector<std::string> flags = TinyLlava();
+  flags.insert(flags.end(), {"--device", "torch:cpu", "--max-batch", "2"});
+  return flags;
+}
+
+std::vector<Outcome> NotOnDevice() {
+  Stage stage(OnDevice());
+  if (!stage.ready()) return {};
+  v1::OpenSessionRequest bytes, type, rebase;
+  bytes.mutable_budget()->set_bytes(1 << 20);
+  type.mutable_policy()->set_entry_type(v1::ENTRY_TYPE_INT8);
+  rebase.mutable_policy()->set_on_context_end(v1::ON_CONTEXT_END_REBASE);
+  return {Open(stage.wire(), bytes), Open(stage.wire(), type), Open(stage.wire(), rebase)};
+}
+
+std::vector<Outcome> ForkOnDevice() {
+  Stage stage(OnDevice());
+  if (!stage.ready()) return {};
+  grpc::ClientContext context;
+  v1::ForkSessionRequest fork;
+  fork.set_session_id(OpenSession(stage.wire()));
+  v1::ForkSessionResponse response;
+  return {OutcomeOf(stage.wire().stub().ForkSession(&context, fork, &response), context)};
+}
+
 std::vector<Outcome> UnknownSession() {
   Stage stage(TinyLlava());
   if (!stage.ready()) return {};
@@ -144,6 +170,16 @@ std::vector<StatusRow> RequestRows() {
        "PROMPT_TOO_LONG",
        LongPrompt,
        {"parts"}},
+      {"a budget in bytes, a type of entries or a rebase that the server's device does not have",
+       "INVALID_ARGUMENT",
+       "NOT_ON_DEVICE",
+       NotOnDevice,
+       {"budget.bytes", "policy.entry_type", "policy.on_context_end"}},
+      {"a fork where the server's device has none",
+       "UNIMPLEMENTED",
+       "NOT_ON_DEVICE",
+       ForkOnDevice,
+       {}},
       {"unknown or closed session", "NOT_FOUND", "SESSION_NOT_FOUND", UnknownSession, {}},
       {"a picture's SHA-256 is not stored (any more)",
        "NOT_FOUND",

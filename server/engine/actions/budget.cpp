@@ -5,6 +5,7 @@
 
 #include "server/engine/actions/eviction.h"
 #include "server/engine/actions/sessions.h"
+#include "server/engine/actions/traits.h"
 #include "server/engine/errors.h"
 
 namespace concertina {
@@ -15,7 +16,7 @@ bool Same(const Budget& a, const Budget& b) {
 }
 
 // The budget was valid when the session took it.
-void Set(SessionCache& cache, const Budget& budget) { cache.SetBudget(budget).IgnoreError(); }
+void Set(ConversationCache& cache, const Budget& budget) { cache.SetBudget(budget).IgnoreError(); }
 
 // The segment an answer token is recorded in.
 Segment& Recording(Task& task) {
@@ -32,7 +33,7 @@ void UseBudgetForPrompt(Task& task) {
 }
 
 void UseBudgetForToken(Task& task) {
-  SessionCache& cache = *task.session->cache;
+  ConversationCache& cache = *task.session->cache;
   if (task.replayed_segments > 0) {
     for (const auto& change : task.segments.front().budget_changes) {
       if (change.answer_index == task.answer_fed) Set(cache, change.budget);
@@ -46,7 +47,7 @@ void UseBudgetForToken(Task& task) {
 }
 
 int64_t CacheBound(Task& task) {
-  SessionCache& cache = *task.session->cache;
+  ConversationCache& cache = *task.session->cache;
   const Budget present = cache.budget();
   int64_t tokens = 0, bound = 0;
   const auto raise = [&](const Budget& budget, int64_t more) {
@@ -68,6 +69,8 @@ absl::Status ChangeBudget(EngineState& state, EngineSession& session, const Budg
   if (absl::Status status = ValidateBudget(budget); !status.ok()) {
     return FieldError("budget", std::string(status.message()));
   }
+  if (absl::Status status = CheckBudgetTraits(state.runner->traits(), budget); !status.ok())
+    return status;
   const Budget before = session.budget;
   session.budget = budget;
   Task* task = TaskOf(state, session);

@@ -29,14 +29,14 @@ int64_t NeededBy(const Task& task, bool refuses) {
 
 }  // namespace
 
-absl::Status MakeRoom(EngineState& state, SessionCache& cache, int64_t room) {
-  const LanguageModel& language = *state.model->language;
-  const int64_t max_positions = language.config().max_positions;
+absl::Status MakeRoom(EngineState& state, ConversationCache& cache, int64_t room) {
+  const LanguageConfig& config = state.model->config;
+  const int64_t max_positions = config.max_positions;
   if (cache.FitsContext(room, max_positions)) return absl::OkStatus();
-  const int64_t head_dim = language.config().head_dim;
   const auto rotate = [&](float* key, int64_t delta) {
     const auto distance = static_cast<int32_t>(std::llabs(delta));
-    language.rope().Rotate(key, 1, 1, head_dim, &distance, delta < 0 ? -1.0f : 1.0f);
+    state.model->language->rope().Rotate(key, 1, 1, config.head_dim, &distance,
+                                         delta < 0 ? -1.0f : 1.0f);
   };
   absl::Status status = cache.RebaseFor(room, max_positions, rotate);
   if (status.ok()) return status;
@@ -44,14 +44,14 @@ absl::Status MakeRoom(EngineState& state, SessionCache& cache, int64_t room) {
 }
 
 absl::Status CheckContext(const EngineState& state, Task& task) {
-  const int64_t max_positions = state.model->language->config().max_positions;
+  const int64_t max_positions = state.model->config.max_positions;
   for (const Segment& segment : task.segments) {
     if (static_cast<int64_t>(segment.prompt.size()) < max_positions) continue;
     return FieldError(task.kind == Task::Kind::kScore ? "prompt" : "parts", reason::kPromptTooLong,
                       absl::StrCat("the prompt has ", segment.prompt.size(),
                                    " tokens; the model was trained for ", max_positions));
   }
-  const SessionCache& cache = *task.session->cache;
+  const ConversationCache& cache = *task.session->cache;
   const bool refuses = cache.on_context_end() == OnContextEnd::kRefuse;
   const int64_t needed = NeededBy(task, refuses);
   const int64_t left = max_positions - needed - (refuses ? cache.next_position() : 0);

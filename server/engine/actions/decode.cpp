@@ -26,7 +26,7 @@ DecodeRow RowOf(const EngineState& state, const Task& task) {
 void AfterKnownToken(EngineState& state, Task& task, const DecodeRow& row) {
   ++task.answer_fed;
   if (task.kind == Task::Kind::kScore) {
-    RecordScore(task, std::span(row.logits, state.model->language->config().vocab));
+    RecordScore(task, std::span(row.logits, state.model->config.vocab));
   }
   const bool rebuilding = task.replayed_segments > 0;
   if (!rebuilding && task.kind != Task::Kind::kScore) {
@@ -86,7 +86,7 @@ bool RunDecodeStep(EngineState& state) {
   ListRows(state);
   DecodeLists& lists = state.decode_lists;
   if (lists.rows.empty()) return false;
-  state.decode_batch.Run(lists.rows);
+  state.runner->Decode(lists.rows);
   state.observer->OnBatch(static_cast<int64_t>(lists.rows.size()));
   ChooseTokens(state);
   for (size_t i = 0; i < lists.rows.size(); ++i) {

@@ -66,12 +66,12 @@ void SendRest(Task& task) {
 void ReserveScratch(EngineState& state) {
   std::vector<SamplerScratch>& scratch = state.decode_lists.scratch;
   scratch.resize(static_cast<size_t>(Threads()));
-  for (SamplerScratch& one : scratch) one.Reserve(state.model->language->config().vocab);
+  for (SamplerScratch& one : scratch) one.Reserve(state.model->config.vocab);
 }
 
 Sampler::Choice ChooseToken(const EngineState& state, Task& task, const float* logits,
                             SamplerScratch* scratch) {
-  const std::span row(logits, static_cast<size_t>(state.model->language->config().vocab));
+  const std::span row(logits, static_cast<size_t>(state.model->config.vocab));
   return task.sampler->Choose(row, task.params.logprobs, scratch);
 }
 

@@ -48,7 +48,7 @@ int64_t EvictableBytes(const EngineState& state, const EngineSession* except) {
 }
 
 bool ReserveForTurn(EngineState& state, EngineSession& session, int64_t bytes) {
-  SessionCache& cache = *session.cache;
+  ConversationCache& cache = *session.cache;
   if (cache.Reserve(bytes).ok()) return true;
   const int64_t free = state.pool->capacity_bytes() - state.pool->reserved_bytes();
   const int64_t missing = bytes - cache.reserved_bytes() - free;

@@ -20,8 +20,8 @@ void Place(Task& task, const std::vector<float>& features, int64_t width) {
 }
 
 void BeginPicture(const Model& model, const PreparedImage& image, PromptState& prompt) {
-  prompt.features = std::make_shared<std::vector<float>>(int64_t{model.image_tokens} *
-                                                         model.language->config().hidden);
+  prompt.features =
+      std::make_shared<std::vector<float>>(int64_t{model.image_tokens} * model.config.hidden);
   prompt.vision =
       std::make_unique<VisionJob>(*model.vision, image.pixels.data(), prompt.features->data());
   prompt.vision_time = {};
@@ -34,7 +34,7 @@ void FinishPicture(EngineState& state, Task& task, const std::string& sha256) {
   prompt.vision.reset();
   const auto features = std::exchange(prompt.features, nullptr);
   state.features.Insert(sha256, features);
-  Place(task, *features, state.model->language->config().hidden);
+  Place(task, *features, state.model->config.hidden);
 }
 
 }  // namespace
@@ -44,7 +44,7 @@ bool RunPictureSlice(EngineState& state, Task& task, const SliceLimit& limit) {
   const PreparedImage& image = *task.segments.front().images[prompt.pictures_done];
   if (!prompt.vision) {
     if (const auto found = state.features.Find(image.sha256)) {
-      Place(task, *found, state.model->language->config().hidden);
+      Place(task, *found, state.model->config.hidden);
       return true;
     }
     BeginPicture(*state.model, image, prompt);

@@ -24,7 +24,7 @@ bool AnyAnswer(const EngineState& state) {
 }
 
 void ReportProgress(EngineState& state, Task& task) {
-  const PrefillJob* job = task.prompt ? task.prompt->prefill.get() : nullptr;
+  const PromptPass* job = task.prompt ? task.prompt->prefill.get() : nullptr;
   if (!task.sink || !job) return;
   const auto now = state.Now();
   if (now - task.progress_sent < kProgressInterval) return;
@@ -43,7 +43,7 @@ absl::StatusOr<bool> Advance(EngineState& state, Task& task, const SliceLimit& l
     return through->has_value();
   }
   if (!prompt.embedded) {
-    EmbedPrompt(state, task);
+    if (absl::Status status = EmbedPrompt(state, task); !status.ok()) return status;
   } else if (prompt.pictures_done < task.segments.front().images.size()) {
     return RunPictureSlice(state, task, limit);
   } else if (absl::Status status = BeginLayers(state, task); !status.ok()) {
@@ -81,10 +81,11 @@ int64_t SliceRows(const SliceCost& cost, const SliceLimit& limit, int64_t unit, 
 
 absl::StatusOr<std::optional<bool>> RunLayerSlice(EngineState& state, Task& task,
                                                   const SliceLimit& limit) {
-  PrefillJob& job = *task.prompt->prefill;
-  const LanguageConfig& config = state.model->language->config();
-  const int32_t unit = std::min(kSliceUnit, state.options.prefill_slice_rows);
+  PromptPass& job = *task.prompt->prefill;
+  const LanguageConfig& config = state.model->config;
   const int32_t left = job.tokens() - job.row();
+  const int32_t largest = job.whole_layers() ? left : state.options.prefill_slice_rows;
+  const int32_t unit = job.whole_layers() ? left : std::min(kSliceUnit, largest);
   const int32_t layer = job.layer();
   const int64_t key = job.first_key();
   const auto shares_of = [&](int64_t rows) {
@@ -92,7 +93,7 @@ absl::StatusOr<std::optional<bool>> RunLayerSlice(EngineState& state, Task& task
     const int64_t folded = rows == left ? key + rows : 0;
     return LayerSliceShares(config, rows, key, loaded + folded);
   };
-  const int32_t most = std::min(state.options.prefill_slice_rows / unit * unit, left);
+  const int32_t most = std::min(largest / unit * unit, left);
   const int64_t rows = SliceRows(state.layer_cost, limit, unit, most, shares_of);
   if (rows == 0) return std::optional<bool>();
   const SliceCost::Shares shares = shares_of(rows);

@@ -13,7 +13,7 @@
 namespace concertina {
 namespace {
 
-void ReportFold(EngineState& state, Task& task, const PrefillJob& job) {
+void ReportFold(EngineState& state, Task& task, const PromptPass& job) {
   task.folds = job.folds();
   task.timings.fold += job.fold_time();
   int64_t before = 0, after = 0;
@@ -54,25 +54,24 @@ void AfterPrompt(EngineState& state, Task& task, const std::vector<float>& last_
   task.sink->OnEvent(FoldedEvent{task.folds, SnapshotOf(*task.session->cache)});
   task.phase = Task::Phase::kDecode;
   task.session->cache->BeginDecode();
-  float* logits = Grow(state.buffers.logits, state.model->language->config().vocab);
-  state.model->language->Logits(last_hidden.data(), 1, logits);
-  DeliverToken(state, task, logits);
+  const auto logits = state.runner->Logits(last_hidden.data(), 1);
+  if (!logits.ok()) return EndTask(state, task, logits.status());
+  DeliverToken(state, task, *logits);
 }
 
 }  // namespace
 
-void EmbedPrompt(EngineState& state, Task& task) {
-  const LanguageModel& language = *state.model->language;
+absl::Status EmbedPrompt(EngineState& state, Task& task) {
   const Segment& segment = task.segments.front();
   task.prefill_begin = state.Now();
   task.prompt->embedded = true;
-  task.prompt->embeddings.resize(segment.prompt.size() * language.config().hidden);
-  language.Embed(segment.prompt, task.prompt->embeddings.data());
+  task.prompt->embeddings.resize(segment.prompt.size() * state.model->config.hidden);
+  return state.runner->Embed(segment.prompt, task.prompt->embeddings.data());
 }
 
 absl::Status BeginLayers(EngineState& state, Task& task) {
   const Segment& segment = task.segments.front();
-  SessionCache& cache = *task.session->cache;
+  ConversationCache& cache = *task.session->cache;
   UseBudgetForPrompt(task);
   const int64_t position = cache.next_position();
   if (absl::Status status = MakeRoom(state, cache, segment.room); !status.ok()) return status;
@@ -80,17 +79,16 @@ absl::Status BeginLayers(EngineState& state, Task& task) {
   // The session itself has a picture once its prompt is through.
   const bool adapter = task.session->adapter || !segment.images.empty();
   PromptState& prompt = *task.prompt;
-  prompt.prefill = std::make_unique<PrefillJob>(
-      *state.model->language, cache, std::exchange(prompt.embeddings, {}),
-      PrefillJob::Options{.adapter = adapter && state.model->adapter}, state.buffers);
+  prompt.prefill = state.runner->MakePass(cache, std::exchange(prompt.embeddings, {}),
+                                          {.adapter = adapter && state.model->adapter});
   state.observer->OnReusedEntries(cache.live_entries());
   return CacheRefusal(prompt.prefill->Begin());
 }
 
 void FinishPrompt(EngineState& state, Task& task) {
-  const PrefillJob& job = *task.prompt->prefill;
+  const PromptPass& job = *task.prompt->prefill;
   const float* last = job.last_hidden();
-  const std::vector<float> last_hidden(last, last + state.model->language->config().hidden);
+  const std::vector<float> last_hidden(last, last + state.model->config.hidden);
   ReportFold(state, task, job);
   task.timings.prefill += state.Now() - task.prefill_begin;
   TakeIntoTranscript(state, task);

@@ -8,7 +8,7 @@ namespace concertina {
 // between.
 
 // Token embeddings; the rows of pictures are filled later.
-void EmbedPrompt(EngineState& state, Task& task);
+absl::Status EmbedPrompt(EngineState& state, Task& task);
 
 // All embeddings are there: settles budget and positions, and begins with the first layer.
 absl::Status BeginLayers(EngineState& state, Task& task);
@@ -18,7 +18,7 @@ absl::Status BeginLayers(EngineState& state, Task& task);
 void FinishPrompt(EngineState& state, Task& task);
 
 // Forgets a prompt under way, if there is one; the cache may be left in pieces
-// (SessionCache::intact()).
+// (ConversationCache::intact()).
 void AbandonPrompt(EngineState& state, Task& task);
 
 }  // namespace concertina

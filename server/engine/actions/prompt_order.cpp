@@ -27,7 +27,7 @@ Size SizeOf(const Task& task) {
 }
 
 // Per head, in the layer that has most.
-int64_t MostEntries(const SessionCache& cache) {
+int64_t MostEntries(const ConversationCache& cache) {
   int32_t most = 0;
   for (int32_t layer = 0; layer < cache.shape().layers; ++layer) {
     most = std::max(most, cache.OldEntries(layer));
@@ -37,7 +37,7 @@ int64_t MostEntries(const SessionCache& cache) {
 
 double WorkOf(const EngineState& state, const Task& task) {
   const Size size = SizeOf(task);
-  const LanguageConfig& config = state.model->language->config();
+  const LanguageConfig& config = state.model->config;
   double work = PromptMacs(config, size.tokens, MostEntries(*task.session->cache));
   if (size.pictures > 0) {
     const VisionEncoder& vision = *state.model->vision;
@@ -49,7 +49,7 @@ double WorkOf(const EngineState& state, const Task& task) {
 
 bool MayOvertake(const EngineState& state, const PromptState& running, const Task& task) {
   const int64_t positions = SizeOf(task).tokens + MostEntries(*task.session->cache);
-  if (positions > OvertakerPositions(state.model->language->config())) return false;
+  if (positions > OvertakerPositions(state.model->config)) return false;
   const double work = WorkOf(state, task);
   return kMuchLonger * work <= running.work - running.done &&
          running.overtaken + work <= running.done + running.work / kMuchLonger;

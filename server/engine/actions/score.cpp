@@ -15,22 +15,22 @@ constexpr int64_t kLogitUnit = 4, kMostLogitRows = 32;
 
 // All continuation tokens but the last, in one pass over the folded cache.
 absl::Status BeginPass(EngineState& state, Task& task) {
-  const LanguageModel& language = *state.model->language;
   const size_t rows = task.continuation.size() - 1;
-  std::vector<float> embeddings(rows * language.config().hidden);
-  language.Embed(std::span(task.continuation).first(rows), embeddings.data());
+  std::vector<float> embeddings(rows * state.model->config.hidden);
+  const auto ids = std::span(task.continuation).first(rows);
+  if (absl::Status status = state.runner->Embed(ids, embeddings.data()); !status.ok()) {
+    return status;
+  }
   task.scoring_pass = true;
   BeginPrompt(state, task);
-  task.prompt->prefill = std::make_unique<PrefillJob>(
-      language, *task.session->cache, std::move(embeddings),
-      PrefillJob::Options{.fold = false, .all_rows = true}, state.buffers);
+  task.prompt->prefill = state.runner->MakePass(*task.session->cache, std::move(embeddings),
+                                                {.fold = false, .all_rows = true});
   return task.prompt->prefill->Begin();
 }
 
 // False when no row fits.
-bool ScoreRows(EngineState& state, Task& task, const SliceLimit& limit) {
-  const LanguageModel& language = *state.model->language;
-  const LanguageConfig& config = language.config();
+absl::StatusOr<bool> ScoreRows(EngineState& state, Task& task, const SliceLimit& limit) {
+  const LanguageConfig& config = state.model->config;
   const int64_t vocab = config.vocab;
   // The continuation's first token was scored after the prompt: row r predicts token r + 1.
   const auto row = static_cast<int64_t>(task.score_logprobs.size()) - 1;
@@ -40,9 +40,9 @@ bool ScoreRows(EngineState& state, Task& task, const SliceLimit& limit) {
       SliceRows(state.logit_cost, limit, kLogitUnit, std::min(kMostLogitRows, left), shares_of);
   if (n == 0) return false;
   const auto begin = state.Now();
-  float* logits = Grow(state.buffers.logits, n * vocab);
-  language.Logits(task.prompt->prefill->hidden() + row * config.hidden, n, logits);
-  for (int64_t i = 0; i < n; ++i) RecordScore(task, std::span(logits + i * vocab, vocab));
+  const auto logits = state.runner->Logits(task.prompt->prefill->hidden() + row * config.hidden, n);
+  if (!logits.ok()) return logits.status();
+  for (int64_t i = 0; i < n; ++i) RecordScore(task, std::span(*logits + i * vocab, vocab));
   state.logit_cost.Learn(shares_of(n), state.Now() - begin);
   return true;
 }
@@ -55,7 +55,8 @@ absl::StatusOr<bool> RunScoreSlice(EngineState& state, Task& task, const SliceLi
     if (!through.ok()) return through.status();
     return through->has_value();
   }
-  if (!ScoreRows(state, task, limit)) return false;
+  const auto scored = ScoreRows(state, task, limit);
+  if (!scored.ok() || !*scored) return scored;
   if (task.score_logprobs.size() == task.continuation.size()) {
     EndTask(state, task, absl::OkStatus());
   }
@@ -69,11 +70,11 @@ void RecordScore(Task& task, std::span<const float> logits) {
 }
 
 void ScoreAfterPrompt(EngineState& state, Task& task, const std::vector<float>& last_hidden) {
-  const int64_t vocab = state.model->language->config().vocab;
-  float* logits = Grow(state.buffers.logits, vocab);
-  state.model->language->Logits(last_hidden.data(), 1, logits);
+  const int64_t vocab = state.model->config.vocab;
+  const auto logits = state.runner->Logits(last_hidden.data(), 1);
+  if (!logits.ok()) return EndTask(state, task, logits.status());
   task.score_cache = SnapshotOf(*task.session->cache);
-  RecordScore(task, std::span(logits, vocab));
+  RecordScore(task, std::span(*logits, vocab));
   if (task.continuation.size() == 1) return EndTask(state, task, absl::OkStatus());
   if (!task.fold_in_decode) {
     if (absl::Status status = BeginPass(state, task); !status.ok()) EndTask(state, task, status);

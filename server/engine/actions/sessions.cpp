@@ -5,15 +5,17 @@
 #include "absl/strings/str_cat.h"
 #include "server/engine/actions/eviction.h"
 #include "server/engine/actions/finish.h"
+#include "server/engine/actions/traits.h"
 #include "server/engine/errors.h"
 #include "server/engine/session_id.h"
 
 namespace concertina {
 namespace {
 
-CacheShape ShapeOf(const EngineState& state) {
-  const LanguageConfig& config = state.model->language->config();
-  return {.layers = config.layers, .kv_heads = config.kv_heads, .head_dim = config.head_dim};
+absl::Status PolicyError(const absl::Status& status) {
+  const std::string message(status.message());
+  return absl::IsUnimplemented(status) ? FieldError("policy.name", reason::kNotOnDevice, message)
+                                       : FieldError("policy.name", message);
 }
 
 absl::Status MayOpen(const EngineState& state, const std::string& id) {
@@ -34,7 +36,7 @@ absl::Status MayOpen(const EngineState& state, const std::string& id) {
 
 // The smallest cache the session can have must fit: into the pool at all, and beside what running
 // turns were promised.
-absl::Status HasRoomToOpen(const EngineState& state, const SessionCache& cache) {
+absl::Status HasRoomToOpen(const EngineState& state, const ConversationCache& cache) {
   const int64_t floor = cache.UsedBytesBound(1);
   const PagePool& pool = *state.pool;
   if (floor > pool.capacity_bytes()) {
@@ -52,21 +54,25 @@ absl::Status HasRoomToOpen(const EngineState& state, const SessionCache& cache) 
 
 absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
                                                            const CacheOptions& options) {
-  auto session = std::make_unique<EngineSession>();
-  session->policy = options.policy.empty() ? state.options.default_policy : options.policy;
-  session->policy_options = options.policy_options;
-  auto policy = MakePolicy(session->policy, options.policy_options);
-  if (!policy.ok()) return FieldError("policy.name", std::string(policy.status().message()));
-  const Budget budget = options.budget.value_or(state.options.default_budget);
-  if (absl::Status status = ValidateBudget(budget); !status.ok()) {
+  const CacheSpec spec{
+      .policy = options.policy.empty() ? state.options.default_policy : options.policy,
+      .policy_options = options.policy_options,
+      .entry_type = options.entry_type.value_or(state.options.default_entry_type),
+      .budget = options.budget.value_or(state.options.default_budget),
+      .on_context_end = options.on_context_end};
+  if (absl::Status status = ValidateBudget(spec.budget); !status.ok()) {
     return FieldError("budget", std::string(status.message()));
   }
-  session->budget = budget;
-  session->entry_type = options.entry_type.value_or(state.options.default_entry_type);
-  session->on_context_end = options.on_context_end.value_or((*policy)->default_on_context_end());
-  session->cache =
-      std::make_unique<SessionCache>(state.pool.get(), ShapeOf(state), session->entry_type,
-                                     *std::move(policy), budget, session->on_context_end);
+  if (absl::Status status = CheckTraits(state.runner->traits(), spec); !status.ok()) return status;
+  auto cache = state.runner->MakeCache(spec);
+  if (!cache.ok()) return PolicyError(cache.status());
+  auto session = std::make_unique<EngineSession>();
+  session->policy = spec.policy;
+  session->policy_options = spec.policy_options;
+  session->on_context_end = (*cache)->on_context_end();
+  session->entry_type = spec.entry_type;
+  session->cache = *std::move(cache);
+  session->budget = spec.budget;
   session->created = session->last_used = state.clock->WallNow();
   session->last_active = state.Now();
   return session;
@@ -87,11 +93,12 @@ absl::StatusOr<EngineSession*> OpenSession(EngineState& state, const OpenSession
 
 absl::StatusOr<EngineSession*> ForkSession(EngineState& state, const std::string& id,
                                            const std::string& new_id) {
+  if (absl::Status status = CheckForks(state.runner->traits()); !status.ok()) return status;
   const std::string copy_id = new_id.empty() ? NewSessionId() : new_id;
   auto parent = FindIdleSession(state, id);
   if (!parent.ok()) return parent.status();
   if (absl::Status status = MayOpen(state, copy_id); !status.ok()) return status;
-  auto cache = (*parent)->cache->Fork();
+  auto cache = (*parent)->cache->ForkConversation();
   if (!cache.ok()) return cache.status();
   auto copy = std::make_unique<EngineSession>(EngineSession{
       .id = copy_id,

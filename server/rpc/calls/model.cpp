@@ -43,7 +43,7 @@ void Render(const WeightCopy& copy, v1::WeightCopy* to) {
 
 void RenderModel(const RpcEnvironment& env, v1::GetModelResponse* response) {
   const Model& model = env.engine.model();
-  const LanguageConfig& config = model.language->config();
+  const LanguageConfig& config = model.config;
   response->set_name(env.model_name);
   response->set_chat_family(std::string(model.chat->family()));
   response->set_layers(config.layers);
@@ -54,11 +54,12 @@ void RenderModel(const RpcEnvironment& env, v1::GetModelResponse* response) {
   response->set_vocab_size(config.vocab);
   response->set_max_positions(config.max_positions);
   response->set_image_tokens(model.vision == nullptr ? 0 : model.image_tokens);
-  response->set_weight_type(PlanName(model.language->plan()));
+  response->set_weight_type(PlanName(model.weights.language));
   response->set_weight_bytes(model.weight_bytes);
   response->set_deterministic(IsDeterministic(model));
   response->set_parameters(ParametersOf(model));
   response->set_kernels(isa::Active().name);
+  response->set_device(model.device ? model.device->device() : kHostDevice);
   for (const WeightCopy& copy : ListCopies(model)) Render(copy, response->add_weight_copies());
 }
 

@@ -27,7 +27,7 @@ absl::StatusOr<std::vector<int32_t>> ParseSequence(const v1::TokenSequence& sequ
                                                    bool allow_special, const Model& model) {
   std::vector<int32_t> ids;
   if (sequence.has_ids()) {
-    auto parsed = ParseIds(sequence.ids(), field + ".ids.ids", model.language->config().vocab);
+    auto parsed = ParseIds(sequence.ids(), field + ".ids.ids", model.config.vocab);
     if (!parsed.ok()) return parsed.status();
     ids = *std::move(parsed);
   } else if (sequence.has_text()) {

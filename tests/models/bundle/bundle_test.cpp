@@ -6,8 +6,10 @@
 #include <fstream>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "models/bundle/model.h"
+#include "models/bundle/weight_copies.h"
 #include "models/config/json_file.h"
 #include "nlohmann/json.hpp"
 
@@ -82,6 +84,37 @@ TEST(LoadModel, AFolderOfLlava) {
   EXPECT_EQ(model.language->config().max_positions, 512);
   EXPECT_EQ(model.vision->output_width(), model.language->config().hidden);
   EXPECT_EQ(model.weight_bytes, model.language->weight_bytes() + model.vision->weight_bytes());
+}
+
+TEST(LoadModel, ALanguageModelMayLieOnADevice) {
+  const auto load = [](const std::string& device, const WeightSettings& weights) {
+    return LoadModel({.path = kTiny.string(), .weight_type = weights, .device = device});
+  };
+  const auto loaded = load("torch:cpu", MatrixType::kF32);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const Model& model = **loaded;
+  const auto host = Load(kTiny);
+  EXPECT_EQ(model.language, nullptr);
+  EXPECT_EQ(model.device->device(), "torch:cpu");
+  EXPECT_EQ(model.config.max_positions, 512);
+  EXPECT_EQ(model.device_bytes, 0) << "it is the host's memory";
+  EXPECT_EQ(ParametersOf(model), ParametersOf(**host));
+  EXPECT_FALSE(IsDeterministic(model));
+  EXPECT_TRUE(IsDeterministic(**host));
+  const std::vector<WeightCopy> copies = ListCopies(model);
+  ASSERT_EQ(copies.size(), 2u);
+  EXPECT_EQ(copies[0].role, WeightCopy::Role::kAll);
+  EXPECT_EQ(copies[0].bytes, 4 * copies[0].parameters);
+  // Left open, it is bf16, and entries with it.
+  const auto half = load("torch:cpu", WeightSettings::Auto());
+  ASSERT_TRUE(half.ok()) << half.status();
+  EXPECT_EQ((*half)->device->entry_type(), EntryType::kBf16);
+  EXPECT_EQ(2 * (*half)->device->weight_bytes(), model.device->weight_bytes());
+  EXPECT_EQ(2 * PageBytesOf(**half), PageBytesOf(model));
+  EXPECT_EQ(load("torch:cpu", MatrixType::kInt8).status().code(), kInvalid);
+  EXPECT_EQ(load("gpu", MatrixType::kF32).status().code(), kInvalid);
+  EXPECT_EQ(load("cuda:77", MatrixType::kF32).status().code(),
+            absl::StatusCode::kFailedPrecondition);
 }
 
 TEST(LoadModel, NamesTheFolderAlsoWithATrailingSlash) {

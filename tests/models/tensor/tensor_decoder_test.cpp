@@ -73,10 +73,10 @@ std::vector<int32_t> Ids(int32_t count) {
 // Where the tensors of a step are.
 std::vector<const void*> Addresses(TensorDecoder& decoder) {
   std::vector<const void*> addresses{decoder.logits().const_data_ptr(),
-                                     decoder.cache().store().rows.const_data_ptr(),
-                                     decoder.cache().plan().positions().const_data_ptr()};
+                                     decoder.memory().store().rows.const_data_ptr(),
+                                     decoder.step().plan().positions().const_data_ptr()};
   for (int layer = 0; layer < Config().layers; ++layer) {
-    const PagedLayer& paged = decoder.cache().layer(layer);
+    const PagedLayer& paged = decoder.memory().layer(layer);
     for (const at::Tensor& tensor :
          {paged.table, paged.order, paged.scores, paged.birth, paged.mass}) {
       addresses.push_back(tensor.const_data_ptr());
@@ -113,10 +113,10 @@ TEST_F(TensorDecoderTest, StepsThatCouldBeCapturedSayTheSame) {
       EXPECT_LT(apart.item<double>(), 1e-4) << "step " << step;
     }
     // Within a generation every tensor stays where it is.
-    if (captured->cache().generation() == generation) {
+    if (captured->memory().generation() == generation) {
       EXPECT_EQ(Addresses(*captured), addresses);
     }
-    generation = captured->cache().generation();
+    generation = captured->memory().generation();
     addresses = Addresses(*captured);
   }
   EXPECT_EQ(trace.steps, 60);
@@ -138,7 +138,7 @@ TEST_F(TensorDecoderTest, TablesGrow) {
     EXPECT_LT(apart.item<double>(), 1e-4) << "step " << step;
   }
   EXPECT_EQ(trace.generations.size(), 2U);
-  EXPECT_EQ(decoder->cache().entries(1, 0), 262);
+  EXPECT_EQ(decoder->row(1)->OldEntries(0), 262);
 }
 
 TEST_F(TensorDecoderTest, AStepThatLacksPagesChangesNothing) {
@@ -150,11 +150,11 @@ TEST_F(TensorDecoderTest, AStepThatLacksPagesChangesNothing) {
   ASSERT_TRUE(decoder.Prefill(0, Ids(20)).ok());
   const at::Tensor before = decoder.logits().clone();
   EXPECT_EQ(decoder.Decode({}).code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(decoder.cache().seen(0), 20);
-  EXPECT_EQ(decoder.cache().entries(0, 0), 20);
+  EXPECT_EQ(decoder.row(0)->seen(), 20);
+  EXPECT_EQ(decoder.row(0)->OldEntries(0), 20);
   EXPECT_TRUE(before.equal(decoder.logits()));
-  decoder.cache().Close(0);
-  EXPECT_EQ(decoder.cache().used_bytes(), 0);
+  decoder.Close(0);
+  EXPECT_EQ(decoder.used_bytes(), 0);
 }
 
 }  // namespace

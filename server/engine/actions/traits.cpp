@@ -1,0 +1,33 @@
+#include "server/engine/actions/traits.h"
+
+#include "server/engine/errors.h"
+
+namespace concertina {
+
+absl::Status CheckBudgetTraits(const RunnerTraits& traits, const Budget& budget) {
+  if (budget.unit != Budget::Unit::kBytes || traits.byte_budgets) {
+    return absl::OkStatus();
+  }
+  return FieldError("budget.bytes", reason::kNotOnDevice,
+                    "the device holds budgets of ratios and tokens, not of bytes");
+}
+
+absl::Status CheckTraits(const RunnerTraits& traits, const CacheSpec& spec) {
+  if (traits.only_entry_type && *traits.only_entry_type != spec.entry_type) {
+    return FieldError("policy.entry_type", reason::kNotOnDevice,
+                      "the device stores entries in the type of the weights only");
+  }
+  if (spec.on_context_end == OnContextEnd::kRebase && !traits.rebases) {
+    return FieldError("policy.on_context_end", reason::kNotOnDevice,
+                      "a conversation on the device ends at the trained context");
+  }
+  return CheckBudgetTraits(traits, spec.budget);
+}
+
+absl::Status CheckForks(const RunnerTraits& traits) {
+  if (traits.forks) return absl::OkStatus();
+  return ReasonError(absl::StatusCode::kUnimplemented, reason::kNotOnDevice,
+                     "sessions on the device cannot be forked");
+}
+
+}  // namespace concertina

@@ -1,0 +1,46 @@
+#include "server/engine/host_runner.h"
+
+#include <utility>
+
+#include "cache/session_cache.h"
+#include "server/engine/prefill_job.h"
+
+namespace concertina {
+
+HostRunner::HostRunner(const LanguageModel& language, PagePool* pool)
+    : language_(language), pool_(pool), batch_(language, buffers_) {}
+
+absl::StatusOr<std::unique_ptr<ConversationCache>> HostRunner::MakeCache(const CacheSpec& spec) {
+  auto policy = MakePolicy(spec.policy, spec.policy_options);
+  if (!policy.ok()) return policy.status();
+  const LanguageConfig& config = language_.config();
+  const CacheShape shape{config.layers, config.kv_heads, config.head_dim};
+  const OnContextEnd on_context_end =
+      spec.on_context_end.value_or((*policy)->default_on_context_end());
+  return std::make_unique<SessionCache>(pool_, shape, spec.entry_type, *std::move(policy),
+                                        spec.budget, on_context_end);
+}
+
+absl::Status HostRunner::Embed(std::span<const int32_t> ids, float* x) {
+  language_.Embed(ids, x);
+  return absl::OkStatus();
+}
+
+std::unique_ptr<PromptPass> HostRunner::MakePass(ConversationCache& cache,
+                                                 std::vector<float> embeddings,
+                                                 PromptPass::Options options) {
+  return std::make_unique<PrefillJob>(language_, static_cast<SessionCache&>(cache),
+                                      std::move(embeddings), options, buffers_);
+}
+
+absl::StatusOr<const float*> HostRunner::Logits(const float* x, int64_t n) {
+  float* logits = Grow(buffers_.logits, n * language_.config().vocab);
+  language_.Logits(x, n, logits);
+  return logits;
+}
+
+int64_t HostRunner::PassBytesBound(int64_t positions) const {
+  return PrefillJob::BytesBound(language_.config(), positions);
+}
+
+}  // namespace concertina
