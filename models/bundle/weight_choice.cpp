@@ -76,14 +76,16 @@ absl::Status LoadLanguageParts(const ModelOptions& options, const LanguageSource
                                const std::function<void(double)>& progress, Model* model) {
   if (options.device == kHostDevice) {
     auto language = LanguageModel::Load(model->config, source, model->weights.language, progress);
-    if (language.ok()) model->language = *std::move(language);
-    return language.status();
+    if (!language.ok()) return language.status();
+    model->language = *std::move(language);
+    return absl::OkStatus();
   }
   const bool exact = model->weights.language.few == MatrixType::kF32;
   auto device = DeviceModel::Load(model->config, source, options.device,
                                   exact ? TensorType::kF32 : TensorType::kBf16);
-  if (device.ok()) model->device = *std::move(device);
-  return device.status();
+  if (!device.ok()) return device.status();
+  model->device = *std::move(device);
+  return absl::OkStatus();
 }
 
 }  // namespace concertina
