@@ -96,7 +96,8 @@ def roofline(series, info, folder):
                 places.append(group + (index - (len(shown) - 1) / 2) * width)
                 heights.append(series[f"{name}.prefill_{size}"]["max"])
         bars = axes.bar(places, heights, width * 0.92, color=colour, label=label)
-        axes.bar_label(bars, [f"{height:,.0f}" for height in heights], fontsize=8)
+        axes.bar_label(bars, [f"{height:,.0f}" for height in heights], fontsize=8,
+                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     for name in ("f32", "bf16", "int8"):
         if f"machine.peak_{name}" in series:
             limit = series[f"machine.peak_{name}"]["max"] * 1e9 / per_token

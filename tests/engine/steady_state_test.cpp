@@ -52,8 +52,8 @@ class CountingObserver final : public EngineObserver {
 
   // Once in every step, on the engine thread.
   void OnBatch(int64_t rows) override {
-    if (rows != rows_) {
-      // Those who have begun wait for the others.
+    if (rows != rows_ || !all_asked_) {
+      // Those who have begun wait for the others, and for the caller, who allocates while it asks.
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
       return;
     }
@@ -70,12 +70,15 @@ class CountingObserver final : public EngineObserver {
     if (g_counted) evicted_ += entries;
   }
 
+  void AllAreAsked() { all_asked_ = true; }
+
   int64_t steps() const { return steps_; }
   int64_t allocations() const { return allocations_; }
   int64_t evicted() const { return evicted_; }
 
  private:
   const int64_t rows_, first_, last_;
+  std::atomic<bool> all_asked_{false};
   std::atomic<int64_t> steps_{0}, allocations_{-1}, evicted_{0};
 };
 
@@ -133,6 +136,7 @@ TEST_P(SteadyStateTest, DecodingAllocatesNothing) {
     sinks.push_back(std::make_shared<DroppingSink>());
     engine.engine().Generate(std::move(params), sinks.back());
   }
+  observer->AllAreAsked();
   for (const auto& sink : sinks) {
     EXPECT_TRUE(sink->Wait().ok());
     EXPECT_EQ(sink->tokens(), kTokens);
