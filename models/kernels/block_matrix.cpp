@@ -85,9 +85,7 @@ class BlockMatrix final : public PackedMatrix {
                                   .c = y + p * columns,
                                   .c_row = ldy,
                                   .accumulate = accumulate,
-                                  .bias = bias == nullptr ? nullptr : bias + p * columns,
-                                  .next = Panel(p + 1),
-                                  .next_bytes = 0};
+                                  .bias = bias == nullptr ? nullptr : bias + p * columns};
         MultiplyPanel(tile, m);
       }
     });
@@ -120,6 +118,7 @@ class BlockMatrix final : public PackedMatrix {
     const int64_t rows = CeilDiv(m, tiles);
     // A panel's first tile waits for memory and the others, which find it in a cache, leave memory
     // idle: they fetch the next one. A single tile streams, which the CPU foresees by itself.
+    tile.next = tile.panel + panel_bytes_;
     tile.next_bytes = tiles > 1 ? panel_bytes_ / tiles : 0;
     for (int64_t r = 0; r < m; r += tile.rows) {
       tile.rows = std::min(rows, m - r);

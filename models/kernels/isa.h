@@ -56,8 +56,8 @@ struct BlockTile {
   bool accumulate;
   const float* bias;  // null, or [columns]
   // Weights needed soon, brought into the L2 cache a part at every block; may be 0 bytes.
-  const uint8_t* next;
-  int64_t next_bytes;
+  const uint8_t* next = nullptr;
+  int64_t next_bytes = 0;
 };
 
 // Keys or values of a page: rows from `offset` on, their scales (if they have any) at `scales`,

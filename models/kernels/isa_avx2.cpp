@@ -94,6 +94,7 @@ inline __m128 MaxFour(Vec a, Vec b, Vec c, Vec d) {
       _mm256_max_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
   return _mm_max_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
 }
+
 // The four sums, each in the same order wherever it stands among the four.
 inline __m128 SumFour(Vec a, Vec b, Vec c, Vec d) {
   const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));

@@ -101,6 +101,7 @@ inline __m128 MaxFour(Vec a, Vec b, Vec c, Vec d) {
   const __m128 cd = _mm_max_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
   return _mm_max_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
 }
+
 // The four sums, each in the same order wherever it stands among the four.
 inline __m128 SumFour(Vec a, Vec b, Vec c, Vec d) {
   const __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));

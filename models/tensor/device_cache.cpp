@@ -31,11 +31,16 @@ int64_t DeviceCache::FullBytes(int64_t tokens) const {
          memory_->ledger()->page_bytes();
 }
 
-absl::Status DeviceCache::SetBudget(Budget budget) {
+absl::Status DeviceCache::CheckBudget(const Budget& budget) {
   if (absl::Status status = ValidateBudget(budget); !status.ok()) return status;
   if (budget.unit == Budget::Unit::kBytes) {
     return absl::UnimplementedError("budgets in bytes are not held on a device");
   }
+  return absl::OkStatus();
+}
+
+absl::Status DeviceCache::SetBudget(Budget budget) {
+  if (absl::Status status = CheckBudget(budget); !status.ok()) return status;
   budget_ = budget;
   return absl::OkStatus();
 }

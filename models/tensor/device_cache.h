@@ -47,7 +47,9 @@ class DeviceCache final : public ConversationCache {
   int64_t FullBytes(int64_t tokens) const override;
 
   const Budget& budget() const override { return budget_; }
-  // UNIMPLEMENTED for bytes.
+  // The errors of ValidateBudget; UNIMPLEMENTED for bytes.
+  static absl::Status CheckBudget(const Budget& budget);
+  // The errors of CheckBudget.
   absl::Status SetBudget(Budget budget) override;
   EffectiveBudget effective_budget() const override;
   int64_t UsedBytesBound(int64_t more_tokens) const override;

@@ -34,10 +34,7 @@ TensorDecoder::TensorDecoder(const LanguageConfig& config, TensorWeights weights
 
 absl::Status TensorDecoder::SetPolicy(const std::string& name, const PolicyOptions& options,
                                       const Budget& budget) {
-  if (absl::Status status = ValidateBudget(budget); !status.ok()) return status;
-  if (budget.unit == Budget::Unit::kBytes) {
-    return absl::UnimplementedError("budgets in bytes are not held on a device");
-  }
+  if (absl::Status status = DeviceCache::CheckBudget(budget); !status.ok()) return status;
   absl::StatusOr<DevicePolicy> policy = DevicePolicy::Make(name, options);
   if (!policy.ok()) return policy.status();
   for (auto& row : rows_) row.reset();
