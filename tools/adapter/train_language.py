@@ -1,0 +1,204 @@
+"""Stage 2: teaches the language model's low-rank adapter to answer questions about pictures.
+
+    MALLOC_MMAP_MAX_=0 python tools/adapter/train_language.py --work build/adapter --sight oracle --minutes 30
+    MALLOC_MMAP_MAX_=0 python tools/adapter/train_language.py --work build/adapter --minutes 60
+
+With `--sight oracle` image tokens are what the tower is taught to say, plus noise: the adapter can be trained beside
+the tower. Without it they come from the tower, which is trained on, by the language model's own loss.
+"""
+import random
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from lanes import IGNORED, Packer
+from language import Language
+from painter import Painter
+from questions import KINDS, questions
+from spelling import TOKENS, entry_embeddings, spell
+from tower import Eye
+from train_tower import spelling_loss
+from training import (Average, average_gradients, common_arguments, language_embedding, language_state, pixels_of,
+                      save_checkpoint, schedule, start_ranks, tokenizer)
+from world import make_scene
+
+TURNS = range(1, 5)
+TURN_SHARES = [.55, .2, .15, .1]
+
+
+class Teacher:
+    """Draws batches and computes losses."""
+
+    def __init__(self, args):
+        tokenize = tokenizer(args.work)
+        self.args = args
+        self.language = Language(language_state(args.work))
+        self.eye = Eye()
+        self.entries = entry_embeddings(language_embedding(args.work), tokenize)
+        self.packer = Packer(tokenize, lanes=args.lanes)
+        self.painter = Painter()
+
+    def draw(self, size, rng, noise, pairs="train"):
+        """scenes -> filled lanes, pixels, what the tokens should say"""
+        scenes = [make_scene(rng, pairs=pairs) for _ in range(size)]
+        rows = [self.packer.fill(lambda s=scene: questions(s, rng, rng.choices(TURNS, TURN_SHARES)[0]))
+                for scene in scenes]
+        wanted = torch.from_numpy(np.stack([spell(scene) for scene in scenes]))
+        pixels = None if self.args.sight == "oracle" else pixels_of([self.painter.render(s, noise) for s in scenes])
+        return rows, pixels, wanted
+
+    def oracle(self, wanted, noisy=True):
+        """Image tokens as a good tower would give them: a few wrong ones, others off by a little."""
+        if not noisy:
+            return self.entries[wanted]
+        wrong = torch.rand(wanted.shape) < .03 * torch.rand(len(wanted), 1)
+        tokens = self.entries[torch.where(wrong, torch.randint(len(self.entries), wanted.shape), wanted)]
+        spread = tokens.square().mean().sqrt() * .4 * torch.rand(len(wanted), 1, 1)
+        return tokens * (1 + .1 * torch.randn(*wanted.shape, 1)) + spread * torch.randn_like(tokens)
+
+    def hidden(self, rows, image):
+        """-> hidden states that predict, what they should predict, which conversation"""
+        ids, labels, offsets, branches = self.packer.batch(rows)
+        start, places = self.packer.prefix(1)
+        batch = len(rows)
+        words = F.embedding(torch.tensor(start), self.language.embedding).expand(batch, -1, -1)
+        words = torch.cat([words[:, :places[0]], image.float(), words[:, places[-1] + 1:]], 1)
+        x = torch.cat([words, F.embedding(ids.flatten(1), self.language.embedding)], 1)
+        positions = torch.cat([torch.arange(len(start)).expand(batch, -1), offsets.flatten(1) + len(start)], 1)
+        hidden = self.language(x, positions, len(start), branches)[:, len(start):].view(*ids.shape, -1)
+        target = F.pad(labels[..., 1:], (0, 1), value=IGNORED)
+        return hidden, target, branches
+
+    def answer_loss(self, rows, image):
+        """Cross-entropy of the answers, each weighted by the root of its length; share of right tokens"""
+        hidden, target, branches = self.hidden(rows, image)
+        asked = target != IGNORED
+        logits, wanted = self.language.head(hidden[asked]).float(), target[asked]
+        who = (torch.arange(len(rows))[:, None, None] * 1000 + branches)[asked]
+        _, inverse, counts = who.unique(return_inverse=True, return_counts=True)
+        weight = counts.float()[inverse] ** -.5
+        loss = F.cross_entropy(logits, wanted, reduction="none")
+        return (loss * weight).sum() / weight.sum(), (logits.argmax(-1) == wanted).float().mean()
+
+    @torch.no_grad()
+    def evaluate(self, scenes, seed=999, size=4):
+        """Share of answers right to the last token given the right ones before, by kind."""
+        rng, noise = random.Random(seed), np.random.default_rng(seed)
+        right, total = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+        for _ in range(scenes // size):
+            rows, pixels, wanted = self.draw(size, rng, noise)
+            hidden, target, branches = self.hidden(rows, self.see(pixels, wanted, noisy=False))
+            asked = target != IGNORED
+            good = torch.ones_like(asked)
+            good[asked] = self.language.head(hidden[asked]).argmax(-1) == target[asked]
+            for row, ok, need, who in zip(rows, good, asked, branches):
+                self._count(row[4], ok, need, who, right, total)
+        shares = {kind: round(right[kind] / total[kind], 2) for kind in KINDS if total[kind]}
+        return {**shares, "all": round(sum(right.values()) / sum(total.values()), 3)}
+
+    @staticmethod
+    def _count(conversations, ok, need, who, right, total):
+        for index, turns in enumerate(conversations):
+            mine = who == index
+            answers, fine = need[mine].tolist(), ok[mine].tolist()
+            place = 0
+            for kind, _, _ in turns:
+                while not answers[place]:
+                    place += 1
+                all_right = True
+                while answers[place]:
+                    all_right = all_right and fine[place]
+                    place += 1
+                total[kind] += 1
+                right[kind] += all_right
+
+    def see(self, pixels, wanted, noisy=True):
+        if self.args.sight == "oracle":
+            return self.oracle(wanted, noisy)
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.eye(pixels)
+
+    def loss(self, rng, noise, average):
+        args = self.args
+        rows, pixels, wanted = self.draw(args.batch, rng, noise)
+        if args.sight == "oracle":
+            loss, right = self.answer_loss(rows, self.oracle(wanted))
+            average.add(loss=loss, right=right)
+            return loss
+        if args.extra:
+            scenes = [make_scene(rng) for _ in range(args.extra)]
+            pixels = torch.cat([pixels, pixels_of([self.painter.render(s, noise) for s in scenes])])
+            wanted = torch.cat([wanted, torch.from_numpy(np.stack([spell(s) for s in scenes]))])
+        tokens = self.see(pixels, wanted)
+        spelling, distance, spelled = spelling_loss(tokens, wanted, self.entries)
+        loss, right = self.answer_loss(rows, tokens[:args.batch])
+        average.add(loss=loss, right=right, spelling=spelling, spelled=spelled)
+        return loss + args.spelling * (spelling + distance)
+
+
+def main():
+    parser = common_arguments(__doc__)
+    parser.add_argument("--sight", choices=["tower", "oracle"], default="tower")
+    parser.add_argument("--batch", type=int, default=3, help="pictures a step and rank")
+    parser.add_argument("--lanes", type=int, default=3, help="of 128 tokens a picture")
+    parser.add_argument("--extra", type=int, default=12, help="more pictures a step and rank, for the tower alone")
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--eye-rate", type=float, default=3e-4)
+    parser.add_argument("--spelling", type=float, default=1., help="weight of the spelling loss")
+    parser.add_argument("--scenes", type=int, default=24, help="pictures of an evaluation, every six minutes")
+    args = parser.parse_args()
+    start_ranks(args)
+    teacher = Teacher(args)
+    path, tower = args.work / "language_adapter.pt", args.work / "tower.pt"
+    if path.exists():
+        teacher.language.load_state_dict(torch.load(path)["adapter"])
+    if args.sight == "tower":
+        teacher.eye.load_state_dict(torch.load(tower)["eye"])
+    train(args, teacher, path, tower)
+
+
+def train(args, teacher, path, tower):
+    adamw = dict(betas=(.9, .98), weight_decay=.01)
+    opts = [torch.optim.AdamW(teacher.language.parameters(), lr=args.rate, **adamw)]
+    rates = [args.rate, args.eye_rate]
+    if args.sight == "tower":
+        opts.append(torch.optim.AdamW(teacher.eye.parameters(), lr=args.eye_rate, **adamw))
+    trained = [p for o in opts for g in o.param_groups for p in g["params"]]
+    rng, noise = random.Random(args.seed), np.random.default_rng(args.seed)
+    steps, average, began, evaluated = 0, Average(), time.time(), time.time()
+
+    def save():
+        save_checkpoint(path, adapter=teacher.language.state_dict())
+        if args.sight == "tower":
+            save_checkpoint(tower, eye=teacher.eye.state_dict())
+
+    while (factor := schedule(args, began, steps, warmup=30)) is not None:
+        for optimizer, rate in zip(opts, rates):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+            optimizer.zero_grad(set_to_none=True)
+        teacher.loss(rng, noise, average).backward()
+        average_gradients(args, trained)
+        for optimizer in opts:
+            torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.)
+            optimizer.step()
+        steps += 1
+        if args.rank:
+            continue
+        if steps % 10 == 0:
+            pace = steps * args.batch * args.ranks / (time.time() - began)
+            print(steps, average, f"pictures/s {pace:.2f} minute {(time.time() - began) / 60:.1f}", flush=True)
+        if steps % 50 == 0:
+            save()
+        if time.time() - evaluated > 360:
+            print("evaluated", teacher.evaluate(args.scenes), flush=True)
+            evaluated = time.time()
+    if args.rank == 0:
+        save()
+        print("evaluated", teacher.evaluate(4 * args.scenes), flush=True)
+
+
+if __name__ == "__main__":
+    main()
