@@ -23,15 +23,20 @@ class SceneCase {
   void Check() {
     const std::string name = info_.at("name");
     report_->BeginCase(name);
-    const auto images =
-        LoadPictures(model_, {folder_->path() + "/" + info_.at("image").get<std::string>()});
-    if (!images.ok()) return report_->Failed("image", std::string(images.status().message()));
+    std::vector<std::string> paths;
+    for (const nlohmann::json& file : info_.at("images")) {
+      paths.push_back(absl::StrCat(folder_->path(), "/", file.get<std::string>()));
+    }
+    const auto images = LoadPictures(model_, paths);
+    if (!images.ok()) return report_->Failed("images", std::string(images.status().message()));
     features_ = CheckVision(model_, *images, name, folder_, report_);
     const nlohmann::json& turns = info_.at("turns");
     for (size_t i = 0; i < turns.size(); ++i) {
       const std::string question = turns[i].at("question");
       Turn turn{.prefix = absl::StrCat(name, "/turn", i), .question = {}, .info = turns[i]};
-      if (i == 0) turn.question.push_back({.text = {}, .image = images->front()});
+      if (i == 0) {
+        for (const auto& image : *images) turn.question.push_back({.text = {}, .image = image});
+      }
       turn.question.push_back({.text = question, .image = nullptr});
       turn.ids = folder_->Ints(turn.prefix + "/input_ids");
       turn.greedy = folder_->Ints(turn.prefix + "/greedy_ids");

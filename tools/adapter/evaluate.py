@@ -9,6 +9,7 @@ answers, in order of arrival; an existing one is continued), summary.json and su
 """
 import argparse
 import concurrent.futures
+import hashlib
 import itertools
 import json
 import pathlib
@@ -19,7 +20,7 @@ import time
 from held_out import ABSENT, KINDS, LATER, SETS, conversation, detail_of, kinds_of
 from painter import Painter
 from scores import compare_objects, share
-from serving import Client, server_arguments, server_of
+from serving import BUNDLED_VISION, Client, server_arguments, server_of
 
 
 class Answers:
@@ -208,10 +209,16 @@ def measure(args, answers, target, settings):
     return summary(rows, settings, about)
 
 
+def adapter_digest(args):
+    path = pathlib.Path(args.vision or BUNDLED_VISION, "adapter.safetensors")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def main():
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    settings = dict(policy=args.policy, budget=args.budget, pure_sink=args.pure_sink, seed=args.seed)
+    settings = dict(policy=args.policy, budget=args.budget, pure_sink=args.pure_sink, seed=args.seed,
+                    server=args.target or args.server_flags, adapter_sha256=None if args.target else adapter_digest(args))
     answers = Answers(args.out / "answers.jsonl", settings)
     if args.target:
         found = measure(args, answers, args.target, settings)

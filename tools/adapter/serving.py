@@ -8,6 +8,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUNDLED_VISION = ROOT / "models/bundled/smollm2-135m-vision"
 UNITS = dict(B=1, KiB=2 ** 10, MiB=2 ** 20, GiB=2 ** 30)
 
 

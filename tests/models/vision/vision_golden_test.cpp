@@ -93,7 +93,7 @@ TEST(VisionGolden, BundledFeatures) {
   int cases = 0;
   EXPECT_LT(WorstFeatureError(*LoadBundled(MatrixType::kF32), OpenGoldens("bundled-model"), &cases),
             2e-4);
-  EXPECT_EQ(cases, 4);
+  EXPECT_GE(cases, 4);
 }
 
 TEST(VisionGolden, BundledFeaturesInBf16AreClose) {

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Tests of the held-out questions and of how answers to them are counted."""
+
+import collections
+import os
+import random
+import sys
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tools", "adapter"))
+
+import held_out  # noqa: E402: found in the folder above
+import questions  # noqa: E402
+import scores  # noqa: E402
+import serving  # noqa: E402
+import world  # noqa: E402
+
+
+class Conversations(unittest.TestCase):
+    def test_every_kind_is_asked_as_often_first_and_later(self):
+        first, later = collections.Counter(), collections.Counter()
+        for index in range(2 * held_out.LATER * len(held_out.KINDS)):
+            head, *rest = held_out.kinds_of(index)
+            first[head] += 1
+            later.update(rest)
+        self.assertEqual(first, dict.fromkeys(held_out.KINDS, 2 * held_out.LATER))
+        self.assertEqual(later, first)
+
+    def test_a_number_decides_everything(self):
+        for name in held_out.SETS:
+            for index in (0, 7, 60):
+                talk = held_out.conversation(name, index)
+                self.assertEqual(talk, held_out.conversation(name, index))
+                self.assertEqual([turn[0] for turn in talk.turns], held_out.kinds_of(index))
+                self.assertEqual(world.has_held_out_pair([t.name for t in talk.scene.things]), name == "held")
+        self.assertNotEqual(held_out.conversation("new", 0), held_out.conversation("new", 0, seed=1))
+
+    def test_what_is_absent_is_not_there(self):
+        index = held_out.KINDS.index(held_out.ABSENT)
+        for block in range(20):
+            talk = held_out.conversation("new", index + block * len(held_out.KINDS))
+            answer = talk.turns[0][2]
+            self.assertTrue(answer.startswith("There is no "), answer)
+            self.assertNotIn(answer[len("There is no "):-1], talk.scene.groups())
+
+
+class Scores(unittest.TestCase):
+    def test_intervals(self):
+        # Wilson's, as published for 81 of 263 and for 15 of 148.
+        for right, total, wanted in ((81, 263, (.2553, .3662)), (15, 148, (.0624, .1605)), (0, 20, (0, .1611))):
+            for value, expected in zip(scores.wilson(right, total), wanted):
+                self.assertAlmostEqual(value, expected, places=4)
+
+    def test_captions_are_read_back(self):
+        rng = random.Random(8)
+        for _ in range(300):
+            scene = world.make_scene(rng, pairs="any")
+            there = collections.Counter(thing.name for thing in scene.things)
+            self.assertEqual(scores.objects_of(questions.caption(scene)), there)
+
+    def test_objects_of_a_wrong_caption(self):
+        wanted = "Two cats and a red circle on a pink background."
+        self.assertEqual(scores.compare_objects(wanted, wanted), [3, 3, 3])
+        self.assertEqual(scores.compare_objects("A cat, a dog and a red circle on a pink background.", wanted), [2, 3, 3])
+        self.assertEqual(scores.compare_objects("A cat and a cat and something else", wanted), [2, 3, 3])
+        self.assertEqual(scores.compare_objects("", wanted), [0, 0, 3])
+
+
+class Budgets(unittest.TestCase):
+    def test_units(self):
+        self.assertEqual(serving.budget_of("0.2"), dict(ratio=.2))
+        self.assertEqual(serving.budget_of("256t"), dict(tokens=256))
+        self.assertEqual(serving.budget_of("2MiB"), dict(bytes=2 << 20))
+
+
+if __name__ == "__main__":
+    unittest.main()
