@@ -177,6 +177,7 @@ def main():
             cases.append(case)
             tensors |= made
     save_file(tensors, args.out / "golden.safetensors")
+    (args.out / "golden.safetensors").chmod(0o644)
     versions = dict(torch=torch.__version__, transformers=__import__("transformers").__version__)
     about = dict(cases=cases, eos=EOS, image_token_index=reference.image_token, versions=versions)
     (args.out / "cases.json").write_text(json.dumps(about, indent=1) + "\n")
