@@ -156,26 +156,30 @@ def _cell(value):
 
 
 def _lines(figures):
-    """label -> share, in the order of the table"""
+    """label -> share, in the order of the first table"""
     objects = figures["caption_objects"]
-    out = {**figures["kinds"], "count up to four": figures["count_up_to_four"],
-           "caption objects, recall": objects["recall"], "caption objects, precision": objects["precision"],
-           "all but absent": figures["all"]}
-    return {**out, **figures["details"]}
+    return {**figures["kinds"], "count up to four": figures["count_up_to_four"],
+            "caption objects, recall": objects["recall"], "caption objects, precision": objects["precision"],
+            "all but absent": figures["all"]}
+
+
+def _table(columns, lines, labels):
+    table = ["| question | " + " | ".join(f"{name}, {part}" for name, part in columns) + " |",
+             "|---" * (len(columns) + 1) + "|"]
+    for label in labels:
+        cells = [_cell(column[label]) if label in column else "–" for column in lines]
+        table.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(table) + "\n"
 
 
 def markdown(found):
     columns = [(name, part) for name in SETS if name in found for part in ("first", "later")]
-    lines = [_lines(found[name][part]) for name, part in columns]
-    table = ["| question | " + " | ".join(f"{name}, {part}" for name, part in columns) + " |",
-             "|---" * (len(columns) + 1) + "|"]
-    labels = list(dict.fromkeys(label for column in lines for label in column))
-    labels.sort(key=lambda label: KINDS.index(label.split(":")[0]) + len(labels) if ": " in label else 0)
-    for label in labels:
-        cells = [_cell(column[label]) if label in column else "–" for column in lines]
-        table.append(f"| {label} | " + " | ".join(cells) + " |")
+    figures = [found[name][part] for name, part in columns]
+    details = sorted({label for each in figures for label in each["details"]},
+                     key=lambda label: (KINDS.index(label.split(":")[0]), label))
     return ("Percent right with 95 % interval, and how many; first: the question that comes with the picture, later: the "
-            "three after it.\n\n" + "\n".join(table) + "\n")
+            "three after it.\n\n" + _table(columns, [_lines(each) for each in figures], _lines(figures[0])) +
+            "\nBy what the right answer is:\n\n" + _table(columns, [each["details"] for each in figures], details))
 
 
 def arguments():
