@@ -4,7 +4,8 @@
     MALLOC_MMAP_MAX_=0 python tools/adapter/train_language.py --work build/adapter --minutes 60
 
 With `--sight oracle` image tokens are what the tower is taught to say, plus noise: the adapter can be trained beside
-the tower. Without it they come from the tower, which is trained on, by the language model's own loss.
+the tower. With `--sight follow` they come from the tower that another process is training, as it is on disk. With
+`--sight tower` they come from the tower, which is trained on, by the language model's own loss.
 """
 import random
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import pairs
 from lanes import IGNORED, Packer
 from language import Language
 from painter import Painter
@@ -20,8 +22,8 @@ from questions import KINDS, questions
 from spelling import TOKENS, entry_embeddings, spell
 from tower import Eye
 from train_tower import spelling_loss
-from training import (Average, average_gradients, common_arguments, language_embedding, language_state, pixels_of,
-                      save_checkpoint, schedule, start_ranks, tokenizer)
+from training import (Average, Clock, common_arguments, language_embedding, language_state, pixels_of, save_checkpoint,
+                      start_ranks, tokenizer)
 from world import make_scene
 
 TURNS = range(1, 5)
@@ -39,15 +41,25 @@ class Teacher:
         self.entries = entry_embeddings(language_embedding(args.work), tokenize)
         self.packer = Packer(tokenize, lanes=args.lanes)
         self.painter = Painter()
+        self.seen = None  # when the tower on disk was written
 
-    def draw(self, size, rng, noise, pairs="train"):
-        """scenes -> filled lanes, pixels, what the tokens should say"""
-        scenes = [make_scene(rng, pairs=pairs) for _ in range(size)]
-        rows = [self.packer.fill(lambda s=scene: questions(s, rng, rng.choices(TURNS, TURN_SHARES)[0]))
-                for scene in scenes]
+    def draw(self, size, rng, noise, pictures=1):
+        """`size` conversations about one or two pictures -> filled lanes, pixels, what the tokens should say"""
+        if pictures == 1:
+            subjects, ask = [make_scene(rng) for _ in range(size)], questions
+            scenes = subjects
+        else:
+            subjects, ask = [pairs.make_pair(rng) for _ in range(size)], pairs.questions
+            scenes = [scene for first, second, _ in subjects for scene in (first, second)]
+        rows = [self.packer.fill(lambda s=subject: ask(s, rng, rng.choices(TURNS, TURN_SHARES)[0]))
+                for subject in subjects]
+        return rows, *self.show(scenes, noise)
+
+    def show(self, scenes, noise):
+        """-> pixels (None for the oracle), what the tokens should say"""
         wanted = torch.from_numpy(np.stack([spell(scene) for scene in scenes]))
         pixels = None if self.args.sight == "oracle" else pixels_of([self.painter.render(s, noise) for s in scenes])
-        return rows, pixels, wanted
+        return pixels, wanted
 
     def oracle(self, wanted, noisy=True):
         """Image tokens as a good tower would give them: a few wrong ones, others off by a little."""
@@ -61,10 +73,10 @@ class Teacher:
     def hidden(self, rows, image):
         """-> hidden states that predict, what they should predict, which conversation"""
         ids, labels, offsets, branches = self.packer.batch(rows)
-        start, places = self.packer.prefix(1)
         batch = len(rows)
-        words = F.embedding(torch.tensor(start), self.language.embedding).expand(batch, -1, -1)
-        words = torch.cat([words[:, :places[0]], image.float(), words[:, places[-1] + 1:]], 1)
+        start, places = self.packer.prefix(len(image) // batch)
+        words = F.embedding(torch.tensor(start), self.language.embedding).repeat(batch, 1, 1)
+        words[:, places] = image.float().reshape(batch, len(places), -1)
         x = torch.cat([words, F.embedding(ids.flatten(1), self.language.embedding)], 1)
         positions = torch.cat([torch.arange(len(start)).expand(batch, -1), offsets.flatten(1) + len(start)], 1)
         hidden = self.language(x, positions, len(start), branches)[:, len(start):].view(*ids.shape, -1)
@@ -86,16 +98,16 @@ class Teacher:
     def evaluate(self, scenes, seed=999, size=4):
         """Share of answers right to the last token given the right ones before, by kind."""
         rng, noise = random.Random(seed), np.random.default_rng(seed)
-        right, total = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
-        for _ in range(scenes // size):
-            rows, pixels, wanted = self.draw(size, rng, noise)
+        right, total = dict.fromkeys(KINDS + pairs.KINDS, 0), dict.fromkeys(KINDS + pairs.KINDS, 0)
+        for batch in range(scenes // size):
+            rows, pixels, wanted = self.draw(size, rng, noise, 1 + (batch % 4 == 3 and self.args.pairs > 0))
             hidden, target, branches = self.hidden(rows, self.see(pixels, wanted, noisy=False))
             asked = target != IGNORED
             good = torch.ones_like(asked)
             good[asked] = self.language.head(hidden[asked]).argmax(-1) == target[asked]
             for row, ok, need, who in zip(rows, good, asked, branches):
                 self._count(row[4], ok, need, who, right, total)
-        shares = {kind: round(right[kind] / total[kind], 2) for kind in KINDS if total[kind]}
+        shares = {kind: round(right[kind] / total[kind], 2) for kind in total if total[kind]}
         return {**shares, "all": round(sum(right.values()) / sum(total.values()), 3)}
 
     @staticmethod
@@ -117,45 +129,57 @@ class Teacher:
     def see(self, pixels, wanted, noisy=True):
         if self.args.sight == "oracle":
             return self.oracle(wanted, noisy)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(
+                self.args.sight == "tower" and torch.is_grad_enabled()):
             return self.eye(pixels)
+
+    def follow(self):
+        path = self.args.work / "tower.pt"
+        written = path.stat().st_mtime
+        if written != self.seen:
+            self.seen = written
+            self.eye.load_state_dict(torch.load(path)["eye"])
 
     def loss(self, rng, noise, average):
         args = self.args
-        rows, pixels, wanted = self.draw(args.batch, rng, noise)
-        if args.sight == "oracle":
-            loss, right = self.answer_loss(rows, self.oracle(wanted))
+        pictures = 1 + (rng.random() < args.pairs)
+        rows, pixels, wanted = self.draw(args.batch, rng, noise, pictures)
+        if args.sight != "tower":
+            if args.sight == "follow":
+                self.follow()
+            loss, right = self.answer_loss(rows, self.see(pixels, wanted))
             average.add(loss=loss, right=right)
             return loss
         if args.extra:
-            scenes = [make_scene(rng) for _ in range(args.extra)]
-            pixels = torch.cat([pixels, pixels_of([self.painter.render(s, noise) for s in scenes])])
-            wanted = torch.cat([wanted, torch.from_numpy(np.stack([spell(s) for s in scenes]))])
+            more = self.show([make_scene(rng) for _ in range(args.extra)], noise)
+            pixels, wanted = torch.cat([pixels, more[0]]), torch.cat([wanted, more[1]])
         tokens = self.see(pixels, wanted)
         spelling, distance, spelled = spelling_loss(tokens, wanted, self.entries)
-        loss, right = self.answer_loss(rows, tokens[:args.batch])
+        loss, right = self.answer_loss(rows, tokens[:args.batch * pictures])
         average.add(loss=loss, right=right, spelling=spelling, spelled=spelled)
         return loss + args.spelling * (spelling + distance)
 
 
 def main():
     parser = common_arguments(__doc__)
-    parser.add_argument("--sight", choices=["tower", "oracle"], default="tower")
+    parser.add_argument("--sight", choices=["tower", "follow", "oracle"], default="tower")
     parser.add_argument("--batch", type=int, default=3, help="pictures a step and rank")
     parser.add_argument("--lanes", type=int, default=3, help="of 128 tokens a picture")
     parser.add_argument("--extra", type=int, default=12, help="more pictures a step and rank, for the tower alone")
+    parser.add_argument("--pairs", type=float, default=.0, help="share of steps about two pictures")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--eye-rate", type=float, default=3e-4)
     parser.add_argument("--spelling", type=float, default=1., help="weight of the spelling loss")
-    parser.add_argument("--scenes", type=int, default=24, help="pictures of an evaluation, every six minutes")
+    parser.add_argument("--scenes", type=int, default=24, help="pictures of an evaluation")
+    parser.add_argument("--evaluate", type=float, default=6, help="minutes between evaluations")
     args = parser.parse_args()
     start_ranks(args)
     teacher = Teacher(args)
     path, tower = args.work / "language_adapter.pt", args.work / "tower.pt"
     if path.exists():
         teacher.language.load_state_dict(torch.load(path)["adapter"])
-    if args.sight == "tower":
-        teacher.eye.load_state_dict(torch.load(tower)["eye"])
+    if args.sight != "oracle":
+        teacher.follow()
     train(args, teacher, path, tower)
 
 
@@ -165,34 +189,30 @@ def train(args, teacher, path, tower):
     rates = [args.rate, args.eye_rate]
     if args.sight == "tower":
         opts.append(torch.optim.AdamW(teacher.eye.parameters(), lr=args.eye_rate, **adamw))
-    trained = [p for o in opts for g in o.param_groups for p in g["params"]]
+    clock = Clock(args, [p for o in opts for g in o.param_groups for p in g["params"]], warmup=30)
     rng, noise = random.Random(args.seed), np.random.default_rng(args.seed)
-    steps, average, began, evaluated = 0, Average(), time.time(), time.time()
+    average, evaluated = Average(), time.time()
 
     def save():
         save_checkpoint(path, adapter=teacher.language.state_dict())
         if args.sight == "tower":
             save_checkpoint(tower, eye=teacher.eye.state_dict())
 
-    while (factor := schedule(args, began, steps, warmup=30)) is not None:
+    while (factor := clock.factor()) is not None:
         for optimizer, rate in zip(opts, rates):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
             optimizer.zero_grad(set_to_none=True)
         teacher.loss(rng, noise, average).backward()
-        average_gradients(args, trained)
         for optimizer in opts:
             torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.)
             optimizer.step()
-        steps += 1
-        if args.rank:
-            continue
-        if steps % 10 == 0:
-            pace = steps * args.batch * args.ranks / (time.time() - began)
-            print(steps, average, f"pictures/s {pace:.2f} minute {(time.time() - began) / 60:.1f}", flush=True)
-        if steps % 50 == 0:
+        clock.step()
+        if clock.steps % 10 == 0:
+            print(clock.steps, average, clock.pace(args.batch), flush=True)
+        if args.rank == 0 and clock.steps % 30 == 0:
             save()
-        if time.time() - evaluated > 360:
+        if args.rank == 0 and time.time() - evaluated > args.evaluate * 60:
             print("evaluated", teacher.evaluate(args.scenes), flush=True)
             evaluated = time.time()
     if args.rank == 0:

@@ -3,17 +3,15 @@
     MALLOC_MMAP_MAX_=0 python tools/adapter/train_tower.py --work build/adapter --minutes 40
 """
 import random
-import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from painter import Painter
-from spelling import spell
-from training import (Average, common_arguments, language_embedding, pixels_of, save_checkpoint, schedule, start_ranks,
-                      tokenizer, average_gradients)
-from spelling import entry_embeddings
+from spelling import entry_embeddings, spell
+from training import (Average, Clock, common_arguments, language_embedding, pixels_of, save_checkpoint, start_ranks,
+                      tokenizer)
 from tower import Eye, load_hub_names
 from world import make_scene
 
@@ -63,31 +61,26 @@ def main():
         eye.load_state_dict(torch.load(path)["eye"])
     entries = entry_embeddings(language_embedding(args.work), tokenizer(args.work))
     painter, rng, noise = Painter(), random.Random(args.seed), np.random.default_rng(args.seed)
-    steps, opts, average, began = 0, optimizers(eye, args.rate), Average(), time.time()
-    while True:
-        rate = schedule(args, began, steps, warmup=100)
-        if rate is None:
-            break
+    opts, average = optimizers(eye, args.rate), Average()
+    clock = Clock(args, eye.parameters(), warmup=100)
+    while (factor := clock.factor()) is not None:
         for optimizer in opts:
             for group in optimizer.param_groups:
-                group["lr"] = args.rate * rate
+                group["lr"] = args.rate * factor
+            optimizer.zero_grad(set_to_none=True)
         pixels, wanted = batch(painter, rng, noise, args.batch)
         with torch.autocast("cpu", torch.bfloat16):
             tokens = eye(pixels)
         loss, distance, right = spelling_loss(tokens, wanted, entries)
-        for optimizer in opts:
-            optimizer.zero_grad(set_to_none=True)
         (loss + distance).backward()
-        average_gradients(args, eye.parameters())
         torch.nn.utils.clip_grad_norm_(eye.parameters(), 1.)
         for optimizer in opts:
             optimizer.step()
-        steps += 1
+        clock.step()
         average.add(loss=loss, distance=distance, right=right)
-        if args.rank == 0 and steps % 25 == 0:
-            pace = steps * args.batch * args.ranks / (time.time() - began)
-            print(steps, average, f"pictures/s {pace:.1f} minute {(time.time() - began) / 60:.1f}", flush=True)
-        if args.rank == 0 and steps % 200 == 0:
+        if clock.steps % 25 == 0:
+            print(clock.steps, average, clock.pace(args.batch), flush=True)
+        if args.rank == 0 and clock.steps % 100 == 0:
             save_checkpoint(path, eye=eye.state_dict())
     if args.rank == 0:
         save_checkpoint(path, eye=eye.state_dict())

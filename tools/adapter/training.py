@@ -16,7 +16,8 @@ def common_arguments(description):
     parser.add_argument("--decay", type=float, default=.4, help="last part of the time, in which the rate falls to 2 %%")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--ranks", type=int, default=1, help="data-parallel processes; this one is $RANK")
+    parser.add_argument("--ranks", type=int, default=1, help="processes that train together; this one is $RANK")
+    parser.add_argument("--meet", type=float, default=60, help="seconds between averages of the ranks' parameters")
     return parser
 
 
@@ -31,28 +32,58 @@ def start_ranks(args):
     torch.manual_seed(args.seed)
 
 
-def schedule(args, began, steps, warmup):
-    """The rate's factor now, the same in every rank; None at the end."""
-    part = (time.time() - began) / (args.minutes * 60)
-    if args.ranks > 1:
-        shared = torch.tensor([part])
-        torch.distributed.broadcast(shared, 0)
-        part = shared.item()
-    if part >= 1:
-        return None
-    falling = 1 if part < 1 - args.decay else max(.02, (1 - part) / args.decay)
-    return min(1, (steps + 1) / warmup) * falling
+class Clock:
+    """Time left, the rate's factor, and when ranks meet.
 
+    Ranks train on their own pictures at their own pace, and every `--meet` seconds take the average of their
+    parameters, weighted by the steps each has done since: cores that others use too do not hold up the rest.
+    """
 
-def average_gradients(args, parameters):
-    if args.ranks == 1:
-        return
-    with_gradient = [p for p in parameters if p.grad is not None]
-    flat = torch.cat([p.grad.flatten() for p in with_gradient])
-    torch.distributed.all_reduce(flat)
-    flat /= args.ranks
-    for p, gradient in zip(with_gradient, flat.split([p.numel() for p in with_gradient])):
-        p.grad.copy_(gradient.view_as(p))
+    def __init__(self, args, parameters, warmup):
+        self.args, self.parameters, self.warmup = args, list(parameters), warmup
+        self.steps, self.since = 0, 0
+        if args.ranks > 1:
+            with torch.no_grad():
+                for parameter in self.parameters:
+                    torch.distributed.broadcast(parameter, 0)
+        self.began, self.met = time.time(), 0
+
+    def part(self):
+        return (time.time() - self.began) / (self.args.minutes * 60)
+
+    def factor(self):
+        """Of the learning rate; None at the end."""
+        part = self.part()
+        if part >= 1:
+            self.meet()
+            return None
+        falling = 1 if part < 1 - self.args.decay else max(.02, (1 - part) / self.args.decay)
+        return min(1, (self.steps + 1) / self.warmup) * falling
+
+    def step(self):
+        self.steps += 1
+        self.since += 1
+        turn = int((time.time() - self.began) / self.args.meet)
+        if turn > self.met and self.part() < 1:
+            self.met = turn
+            self.meet()
+
+    def meet(self):
+        if self.args.ranks == 1:
+            return
+        share = torch.tensor([float(self.since)])
+        torch.distributed.all_reduce(share)
+        share = self.since / max(1., share.item())
+        with torch.no_grad():
+            flat = torch.cat([p.flatten() for p in self.parameters]) * share
+            torch.distributed.all_reduce(flat)
+            for p, mean in zip(self.parameters, flat.split([p.numel() for p in self.parameters])):
+                p.copy_(mean.view_as(p))
+        self.since = 0
+
+    def pace(self, pictures):
+        seconds = time.time() - self.began
+        return f"pictures/s {self.steps * pictures / seconds:.2f} minute {seconds / 60:.1f}"
 
 
 def save_checkpoint(path, **parts):
