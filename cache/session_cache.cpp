@@ -86,12 +86,12 @@ Budget SessionCache::GrantedBudget() const {
   return policy_->keeps_everything() ? Budget::Ratio(1.0) : budget_;
 }
 
-LayerSplit SessionCache::Split() const {
+LayerSplit SessionCache::layer_split() const {
   return layer_weights_.empty() ? LayerSplit(policy_->slope_r()) : LayerSplit(layer_weights_);
 }
 
 EffectiveBudget SessionCache::Resolve(int64_t seen, std::span<const int32_t> holds) const {
-  return ResolveBudget(GrantedBudget(), seen, Split(), holds, layout_, shape_);
+  return ResolveBudget(GrantedBudget(), seen, layer_split(), holds, layout_, shape_);
 }
 
 EffectiveBudget SessionCache::effective_budget() const { return Resolve(seen_, Holds(0)); }
@@ -107,7 +107,7 @@ void SessionCache::BeginStep(int64_t seen, int32_t more) {
     step_holds_[layer] = holds;
   }
   if (!known) {
-    ResolveBudget(GrantedBudget(), seen, Split(), step_holds_, layout_, shape_, &step_);
+    ResolveBudget(GrantedBudget(), seen, layer_split(), step_holds_, layout_, shape_, &step_);
     step_budget_ = budget_;
   }
   step_bytes_max_ = std::max({budget_.bytes - AppendHeadroomBytes(layout_, shape_),

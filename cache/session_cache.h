@@ -92,6 +92,8 @@ class SessionCache final : public ConversationCache {
   // INVALID_ARGUMENT, with nothing changed, for a budget that is not valid. Applies from the next
   // fold or decode step on, both ways; entries that are gone do not come back.
   absl::Status SetBudget(Budget budget) override;
+  // How the budget is split over the layers: by the policy's slope, or as measured.
+  LayerSplit layer_split() const;
   // What the budget comes to for the entries held now.
   EffectiveBudget effective_budget() const override;
   // An upper bound of used_bytes() at any moment until `more_tokens` more tokens were seen, under
@@ -187,7 +189,6 @@ class SessionCache final : public ConversationCache {
   }
   std::vector<int32_t> Holds(int32_t more) const;
   Budget GrantedBudget() const;
-  LayerSplit Split() const;
   EffectiveBudget Resolve(int64_t seen, std::span<const int32_t> holds) const;
   // Resolves the budget for the fold or step about to begin and fixes the bytes it may use
   // meanwhile.

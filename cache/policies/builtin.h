@@ -15,6 +15,7 @@ absl::StatusOr<std::shared_ptr<const Policy>> MakeConcertina(const PolicyOptions
 absl::StatusOr<std::shared_ptr<const Policy>> MakeElastic(const PolicyOptions& options);
 absl::StatusOr<std::shared_ptr<const Policy>> MakeFull(const PolicyOptions& options);
 absl::StatusOr<std::shared_ptr<const Policy>> MakeH2o(const PolicyOptions& options);
+absl::StatusOr<std::shared_ptr<const Policy>> MakeKeyDiff(const PolicyOptions& options);
 absl::StatusOr<std::shared_ptr<const Policy>> MakeLocal(const PolicyOptions& options);
 absl::StatusOr<std::shared_ptr<const Policy>> MakeOfficial(const PolicyOptions& options);
 absl::StatusOr<std::shared_ptr<const Policy>> MakePrefixKv(const PolicyOptions& options);

@@ -19,6 +19,7 @@ constexpr Entry kPolicies[] = {
     {"elastic", MakeElastic},
     {"full", MakeFull},
     {"h2o", MakeH2o},
+    {"keydiff", MakeKeyDiff},
     {"local", MakeLocal},
     {"official", MakeOfficial},
     {"prefixkv", MakePrefixKv},
