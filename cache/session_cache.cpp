@@ -155,8 +155,9 @@ int64_t SessionCache::UsedBytesBound(int64_t more_tokens) const {
   const int64_t headroom = AppendHeadroomBytes(layout_, shape_);
   int64_t bound = pages * shape_.kv_heads * layout_.page_bytes();
   if (policy_->measures_layers()) {
-    // Shares may fall or rise by any amount in a fold, and the layers that give come after.
-    bound += used_bytes();
+    // Half way through a fold, the layers that gain may have gained and those that give not yet
+    // given; what is held before it has the same bound, whoever computes the turns again.
+    bound = std::min(bound + std::max(bound, used_bytes()), FullBytes(seen_ + more));
   }
   if (budget_.unit == Budget::Unit::kBytes && !policy_->keeps_everything()) {
     bound = std::min(bound, std::max(budget_.bytes, last.bytes_used_at_shares + headroom));
