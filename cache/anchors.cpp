@@ -59,6 +59,40 @@ std::vector<int32_t> SelectAnchors(std::span<const float> scores, int64_t n) {
   return anchors;
 }
 
+std::vector<int32_t> SelectAround(std::span<const float> scores, int64_t n, int32_t sinks,
+                                  int32_t recent) {
+  const auto entries = static_cast<int32_t>(scores.size());
+  const int32_t kept = KeptCount(n, entries);
+  if (kept == entries) {
+    return SelectAnchors(scores, n);
+  }
+  const int32_t first = std::min(sinks, kept - 1);
+  const int32_t last = std::min(recent, kept - first);
+  // The innermost sink and the oldest of the recent frame the choice.
+  const auto inner = scores.subspan(static_cast<size_t>(first) - 1,
+                                    static_cast<size_t>(entries - first - last) + 2);
+  std::vector<int32_t> anchors(static_cast<size_t>(first) - 1);
+  std::iota(anchors.begin(), anchors.end(), 0);
+  for (const int32_t index : SelectAnchors(inner, kept - first - last + 2)) {
+    anchors.push_back(first - 1 + index);
+  }
+  for (int32_t i = entries - last + 1; i < entries; ++i) {
+    anchors.push_back(i);
+  }
+  return anchors;
+}
+
+int32_t LowestBefore(std::span<const float> scores, int32_t recent) {
+  const auto end = static_cast<int32_t>(scores.size()) - recent;
+  int32_t lowest = 1;
+  for (int32_t i = 2; i < end; ++i) {
+    if (scores[i] < scores[lowest]) {
+      lowest = i;
+    }
+  }
+  return lowest;
+}
+
 std::vector<Bucket> Buckets(std::span<const int32_t> anchors, int32_t entries) {
   CONCERTINA_CHECK(!anchors.empty() && anchors.back() < entries, "anchors outside the entries");
   std::vector<Bucket> buckets;

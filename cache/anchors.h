@@ -17,6 +17,15 @@ int32_t KeptCount(int64_t n, int32_t entries);
 // with the highest scores; ties to the lower index. NaN counts as the lowest score.
 std::vector<int32_t> SelectAnchors(std::span<const float> scores, int64_t n);
 
+// The same with a wider frame: the first `sinks` and the newest `recent` entries are kept before
+// any other. When n is too small for both, all but the newest are sinks first. REQUIRES: both >= 1.
+std::vector<int32_t> SelectAround(std::span<const float> scores, int64_t n, int32_t sinks,
+                                  int32_t recent);
+
+// Index of the lowest score outside the first and the newest `recent` entries, ties to the lower
+// index; 1, the oldest after the first, should they leave nothing to choose.
+int32_t LowestBefore(std::span<const float> scores, int32_t recent);
+
 // A run of entries, both ends inclusive.
 struct Bucket {
   int32_t first;

@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "cache/check.h"
-#include "cache/layer_shares.h"
 
 namespace concertina {
 namespace {
@@ -28,8 +27,9 @@ int64_t Sum(std::span<const int32_t> values) {
 // The largest total (per KV head, all layers) whose shares fill at most `pages_max` pages. Shares
 // waste less than a page each, so the answer lies within layers x (entries_per_page - 1) of the
 // upper bound.
-int64_t LargestTotalWithin(int64_t pages_max, double slope_r, std::span<const int32_t> holds,
-                           const EntryLayout& layout, std::vector<int32_t>* scratch) {
+int64_t LargestTotalWithin(int64_t pages_max, const LayerSplit& split,
+                           std::span<const int32_t> holds, const EntryLayout& layout,
+                           std::vector<int32_t>* scratch) {
   const int64_t epp = layout.entries_per_page();
   const auto layers = static_cast<int64_t>(holds.size());
   // pages x entries could overflow for absurd budgets; more pages than the layers hold are of no
@@ -40,7 +40,7 @@ int64_t LargestTotalWithin(int64_t pages_max, double slope_r, std::span<const in
   }
   const int64_t top = std::max<int64_t>(0, pages_max) * epp;
   for (int64_t total = top; total > 0 && total >= top - layers * epp; --total) {
-    LayerShares(total, slope_r, holds, scratch);
+    LayerShares(total, split, holds, scratch);
     if (PagesPerHead(*scratch, layout) <= pages_max) {
       return total;
     }
@@ -49,7 +49,7 @@ int64_t LargestTotalWithin(int64_t pages_max, double slope_r, std::span<const in
 }
 
 // n x layers as asked for, before the floor.
-int64_t RequestedTotal(const Budget& budget, int64_t seen, double slope_r,
+int64_t RequestedTotal(const Budget& budget, int64_t seen, const LayerSplit& split,
                        std::span<const int32_t> holds, const EntryLayout& layout, CacheShape shape,
                        std::vector<int32_t>* scratch) {
   const auto layers = static_cast<int64_t>(holds.size());
@@ -67,7 +67,7 @@ int64_t RequestedTotal(const Budget& budget, int64_t seen, double slope_r,
     case Budget::Unit::kBytes: {
       const int64_t free_bytes = budget.bytes - AppendHeadroomBytes(layout, shape);
       const int64_t pages_max = free_bytes / (layout.page_bytes() * shape.kv_heads);
-      return LargestTotalWithin(free_bytes < 0 ? 0 : pages_max, slope_r, holds, layout, scratch);
+      return LargestTotalWithin(free_bytes < 0 ? 0 : pages_max, split, holds, layout, scratch);
     }
   }
   CONCERTINA_CHECK(false, "unknown budget unit");
@@ -99,27 +99,27 @@ absl::Status ValidateBudget(const Budget& budget) {
   return absl::InvalidArgumentError("budget.unit is unknown");
 }
 
-void ResolveBudget(const Budget& budget, int64_t seen, double slope_r,
+void ResolveBudget(const Budget& budget, int64_t seen, const LayerSplit& split,
                    std::span<const int32_t> holds, const EntryLayout& layout, CacheShape shape,
                    EffectiveBudget* effective) {
   std::vector<int32_t>* shares = &effective->shares;
-  const int64_t asked = RequestedTotal(budget, seen, slope_r, holds, layout, shape, shares);
+  const int64_t asked = RequestedTotal(budget, seen, split, holds, layout, shape, shares);
   int64_t least = 0;
   for (const int32_t held : holds) {
     least += std::min<int64_t>(kFloorEntries, held);
   }
-  LayerShares(asked, slope_r, holds, shares);
+  LayerShares(asked, split, holds, shares);
   effective->entries_total = Sum(*shares) * shape.kv_heads;
   effective->bytes_used_at_shares =
       PagesPerHead(*shares, layout) * shape.kv_heads * layout.page_bytes();
   effective->raised_to_floor = asked < least;
 }
 
-EffectiveBudget ResolveBudget(const Budget& budget, int64_t seen, double slope_r,
+EffectiveBudget ResolveBudget(const Budget& budget, int64_t seen, const LayerSplit& split,
                               std::span<const int32_t> holds, const EntryLayout& layout,
                               CacheShape shape) {
   EffectiveBudget effective;
-  ResolveBudget(budget, seen, slope_r, holds, layout, shape, &effective);
+  ResolveBudget(budget, seen, split, holds, layout, shape, &effective);
   return effective;
 }
 

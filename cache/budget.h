@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "cache/entry_layout.h"
+#include "cache/layer_shares.h"
 
 namespace concertina {
 
@@ -47,11 +48,11 @@ struct EffectiveBudget {
 // has per KV head. A byte budget buys the largest number of entries whose pages fit after kv_heads
 // pages are set aside, so that the append-then-evict of a decode step stays under the cap.
 // REQUIRES: ValidateBudget(budget).ok(), holds.size() == shape.layers.
-EffectiveBudget ResolveBudget(const Budget& budget, int64_t seen, double slope_r,
+EffectiveBudget ResolveBudget(const Budget& budget, int64_t seen, const LayerSplit& split,
                               std::span<const int32_t> holds, const EntryLayout& layout,
                               CacheShape shape);
 // The same into one that is used again: this is asked for every token.
-void ResolveBudget(const Budget& budget, int64_t seen, double slope_r,
+void ResolveBudget(const Budget& budget, int64_t seen, const LayerSplit& split,
                    std::span<const int32_t> holds, const EntryLayout& layout, CacheShape shape,
                    EffectiveBudget* effective);
 

@@ -78,6 +78,8 @@ class HeadCache {
   // writable, unless it is the last slot's.
   void RemoveInBirthOrder(int32_t index, PageAccount* account);
   uint32_t NewestBirth() const;  // REQUIRES: live, not empty
+  // Slot of the index-th entry in birth order. REQUIRES: live.
+  int32_t LiveSlot(int32_t index) const { return order_[index]; }
 
  private:
   uint8_t* Page(int32_t slot) const { return bases_[slot / layout_->entries_per_page()]; }

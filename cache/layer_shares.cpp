@@ -11,15 +11,18 @@ namespace {
 
 constexpr int32_t kFloor = 2;  // the first and the newest entry
 
-// Weights rise linearly from the first layer to the last.
 class Weights {
  public:
-  Weights(double slope_r, size_t layers)
-      : first_(layers > 1 ? 2.0 / (1.0 + slope_r) : 1.0),
-        last_(layers > 1 ? 2.0 * slope_r / (1.0 + slope_r) : 1.0),
+  Weights(const LayerSplit& split, size_t layers)
+      : given_(split.weights),
+        first_(layers > 1 ? 2.0 / (1.0 + split.slope_r) : 1.0),
+        last_(layers > 1 ? 2.0 * split.slope_r / (1.0 + split.slope_r) : 1.0),
         layers_(layers) {}
 
   double operator[](size_t layer) const {
+    if (!given_.empty()) {
+      return given_[layer];
+    }
     if (layers_ == 1) {
       return first_;
     }
@@ -28,6 +31,7 @@ class Weights {
   }
 
  private:
+  std::span<const double> given_;
   double first_;
   double last_;
   size_t layers_;
@@ -89,9 +93,11 @@ void FixBounds(const Weights& weights, std::span<const int32_t> holds, int64_t t
 
 }  // namespace
 
-void LayerShares(int64_t total_entries_per_head, double slope_r, std::span<const int32_t> holds,
-                 std::vector<int32_t>* shares) {
-  CONCERTINA_CHECK(slope_r > 0, "the slope of shares must be positive");
+void LayerShares(int64_t total_entries_per_head, const LayerSplit& split,
+                 std::span<const int32_t> holds, std::vector<int32_t>* shares) {
+  CONCERTINA_CHECK(split.slope_r > 0, "the slope of shares must be positive");
+  CONCERTINA_CHECK(split.weights.empty() || split.weights.size() == holds.size(),
+                   "a weight is needed for every layer");
   int64_t most = 0;
   int64_t least = 0;
   for (const int32_t held : holds) {
@@ -103,7 +109,7 @@ void LayerShares(int64_t total_entries_per_head, double slope_r, std::span<const
     shares->assign(holds.begin(), holds.end());
     return;
   }
-  const Weights weights(slope_r, holds.size());
+  const Weights weights(split, holds.size());
   shares->assign(holds.size(), -1);
   FixBounds(weights, holds, total, shares);
   const Open open = Remaining(weights, *shares, total);
@@ -131,10 +137,10 @@ void LayerShares(int64_t total_entries_per_head, double slope_r, std::span<const
   CONCERTINA_CHECK(left == 0, "layer shares do not add up");
 }
 
-std::vector<int32_t> LayerShares(int64_t total_entries_per_head, double slope_r,
+std::vector<int32_t> LayerShares(int64_t total_entries_per_head, const LayerSplit& split,
                                  std::span<const int32_t> holds) {
   std::vector<int32_t> shares;
-  LayerShares(total_entries_per_head, slope_r, holds, &shares);
+  LayerShares(total_entries_per_head, split, holds, &shares);
   return shares;
 }
 

@@ -30,6 +30,8 @@ void SessionCache::Clear() {
     ReleaseLayer(layer);
   }
   positions_ = PositionMap();
+  layer_weights_.clear();
+  measuring_ = false;
   seen_ = 0;
   prefill_tokens_ = 0;
   next_layer_ = 0;
@@ -84,8 +86,12 @@ Budget SessionCache::GrantedBudget() const {
   return policy_->keeps_everything() ? Budget::Ratio(1.0) : budget_;
 }
 
+LayerSplit SessionCache::layer_split() const {
+  return layer_weights_.empty() ? LayerSplit(policy_->slope_r()) : LayerSplit(layer_weights_);
+}
+
 EffectiveBudget SessionCache::Resolve(int64_t seen, std::span<const int32_t> holds) const {
-  return ResolveBudget(GrantedBudget(), seen, policy_->slope_r(), holds, layout_, shape_);
+  return ResolveBudget(GrantedBudget(), seen, layer_split(), holds, layout_, shape_);
 }
 
 EffectiveBudget SessionCache::effective_budget() const { return Resolve(seen_, Holds(0)); }
@@ -101,7 +107,7 @@ void SessionCache::BeginStep(int64_t seen, int32_t more) {
     step_holds_[layer] = holds;
   }
   if (!known) {
-    ResolveBudget(GrantedBudget(), seen, policy_->slope_r(), step_holds_, layout_, shape_, &step_);
+    ResolveBudget(GrantedBudget(), seen, layer_split(), step_holds_, layout_, shape_, &step_);
     step_budget_ = budget_;
   }
   step_bytes_max_ = std::max({budget_.bytes - AppendHeadroomBytes(layout_, shape_),
@@ -148,6 +154,11 @@ int64_t SessionCache::UsedBytesBound(int64_t more_tokens) const {
   const int64_t pages = per_head / layout_.entries_per_page() + shape_.layers + 1;
   const int64_t headroom = AppendHeadroomBytes(layout_, shape_);
   int64_t bound = pages * shape_.kv_heads * layout_.page_bytes();
+  if (policy_->measures_layers()) {
+    // Half way through a fold, the layers that gain may have gained and those that give not yet
+    // given; what is held before it has the same bound, whoever computes the turns again.
+    bound = std::min(bound + std::max(bound, used_bytes()), FullBytes(seen_ + more));
+  }
   if (budget_.unit == Budget::Unit::kBytes && !policy_->keeps_everything()) {
     bound = std::min(bound, std::max(budget_.bytes, last.bytes_used_at_shares + headroom));
   }

@@ -24,6 +24,7 @@ namespace concertina {
 // A turn, as the engine drives it:
 //   RebaseFor(tokens)                                 only when the context would not fit
 //   BeginPrefill(tokens)
+//   while measuring(): for every layer, in order: LoadLayer, [attention], MeasureLayer
 //   for every layer, in order: LoadLayer, [attention], FoldLayer
 //   CommitPrefill
 //   BeginDecode
@@ -63,8 +64,11 @@ class SessionCache final : public ConversationCache {
 
   // Tokens the conversation has had, kept or not.
   int64_t seen() const override { return seen_; }
-  // Position of the next token: seen() until a rebase. Later tokens follow one by one.
-  int64_t next_position() const override { return positions_.Of(seen_); }
+  // Position of the next token: seen() until a rebase, unless the policy counts entries. Later
+  // tokens of a prompt follow one by one.
+  int64_t next_position() const override {
+    return policy_->positions_by_length() ? EntriesIn(0, 0) : positions_.Of(seen_);
+  }
 
   int32_t EntriesIn(int layer, int head) const { return Head(layer, head).entries(); }
   int64_t live_entries() const override;  // all layers and heads
@@ -88,6 +92,8 @@ class SessionCache final : public ConversationCache {
   // INVALID_ARGUMENT, with nothing changed, for a budget that is not valid. Applies from the next
   // fold or decode step on, both ways; entries that are gone do not come back.
   absl::Status SetBudget(Budget budget) override;
+  // How the budget is split over the layers: by the policy's slope, or as measured.
+  LayerSplit layer_split() const;
   // What the budget comes to for the entries held now.
   EffectiveBudget effective_budget() const override;
   // An upper bound of used_bytes() at any moment until `more_tokens` more tokens were seen, under
@@ -118,6 +124,12 @@ class SessionCache final : public ConversationCache {
   // ones are taken. A policy that only appends keeps them and adds the new entries.
   // RESOURCE_EXHAUSTED when pages lack: the layer is then lost, call Clear().
   absl::StatusOr<FoldReport> FoldLayer(int layer, const LayerPrompt& prompt);
+  // True from a BeginPrefill whose prompt is to be read twice (Policy::measures_layers) until every
+  // layer was measured. A prefill that does not measure is folded to even shares.
+  bool measuring() const { return measuring_; }
+  // Takes note of how a layer pays attention; after the last one, computes the shares anew. Nothing
+  // is stored. FAILED_PRECONDITION when the layer is not the next to measure.
+  absl::Status MeasureLayer(int layer, const LayerPrompt& prompt);
   // seen += tokens. REQUIRES: every layer was folded.
   void CommitPrefill();
   // False from the first FoldLayer to CommitPrefill. A prefill given up in between leaves layers
@@ -159,11 +171,11 @@ class SessionCache final : public ConversationCache {
   }
   // Makes room for `more_tokens` below max_positions (algorithm: PositionMap) and re-rotates every
   // key once. Nothing to do when they fit. FAILED_PRECONDITION "CONTEXT_EXHAUSTED ...", with
-  // nothing changed, when the session refuses or no map makes them fit; RESOURCE_EXHAUSTED, with
-  // nothing changed, when the pages in common cannot be copied.
+  // nothing changed, when the session or its policy refuses or no map makes them fit;
+  // RESOURCE_EXHAUSTED, with nothing changed, when the pages in common cannot be copied.
   absl::Status RebaseFor(int64_t more_tokens, int64_t max_positions,
                          const RotateFn& rotate) override;
-  // Position of a live entry or a token to come.
+  // Position of a live entry or a token to come; not where the policy counts entries.
   int64_t PositionOf(int64_t birth) const { return positions_.Of(birth); }
 
   // One head's storage, for tests and snapshots.
@@ -210,13 +222,16 @@ class SessionCache final : public ConversationCache {
   std::vector<HeadCache> heads_;  // [layer][head]
   PositionMap positions_;
   int64_t seen_ = 0;
+  std::vector<double> layer_weights_;  // as measured; empty: the policy's slope
 
   EffectiveBudget step_;  // shares of the fold or decode step under way
   Budget step_budget_;    // what step_ was computed from
   std::vector<int32_t> step_holds_;
   int64_t step_bytes_max_ = 0;  // bytes it may use meanwhile (byte budgets)
   int32_t prefill_tokens_ = 0;  // 0: no prefill under way
-  int next_layer_ = 0;          // layer to fold or to append to next
+  int next_layer_ = 0;          // layer to measure, to fold or to append to next
+  bool measuring_ = false;
+  std::vector<std::vector<float>> concentrations_;  // of the layers measured so far
   bool intact_ = true;
   bool decoding_ = false;
   bool step_open_ = false;  // a decode step has appended to some layer

@@ -5,6 +5,19 @@
 // Decode: every layer appends the token's entry, pays attention and evicts down to its share.
 
 namespace concertina {
+namespace {
+
+class LiveEntries final : public EntryReader {
+ public:
+  explicit LiveEntries(const HeadCache& head) : head_(head) {}
+  uint32_t Birth(int32_t index) const override { return head_.Meta(head_.LiveSlot(index)).birth; }
+  void LoadKey(int32_t index, float* k) const override { head_.LoadKey(head_.LiveSlot(index), k); }
+
+ private:
+  const HeadCache& head_;
+};
+
+}  // namespace
 
 void SessionCache::BeginDecode() {
   CONCERTINA_CHECK(intact_, "decode begins on a cache that must be rebuilt");
@@ -51,8 +64,13 @@ int64_t SessionCache::EvictLayer(int layer) {
     HeadCache& cache = Head(layer, head);
     while (cache.entries() > cap) {
       cache.ScoresInBirthOrder(&scratch_);
-      const int32_t victim = policy_->Victim(
-          {.scores = scratch_, .cap = cap, .anchors_at_fold = cache.entries_at_fold()});
+      const LiveEntries entries(cache);
+      const int32_t victim = policy_->Victim({.scores = scratch_,
+                                              .cap = cap,
+                                              .anchors_at_fold = cache.entries_at_fold(),
+                                              .layer = layer,
+                                              .head_dim = shape_.head_dim,
+                                              .entries = &entries});
       cache.RemoveInBirthOrder(victim, &account_);
       ++evicted;
     }

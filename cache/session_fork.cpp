@@ -23,6 +23,7 @@ absl::StatusOr<std::unique_ptr<SessionCache>> SessionCache::Fork() {
     fork->heads_[i].ShareEntriesOf(heads_[i]);
   }
   fork->positions_ = positions_;
+  fork->layer_weights_ = layer_weights_;
   fork->seen_ = seen_;
   return fork;
 }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "cache/check.h"
@@ -14,12 +15,14 @@ namespace {
 constexpr int64_t kTokensMax =
     std::numeric_limits<int32_t>::max() / 2;  // per session: births are 32 bits
 
-LayerView ViewOf(const LayerPrompt& prompt, CacheShape shape, int64_t seen_after) {
-  return {.kv_heads = shape.kv_heads,
+LayerView ViewOf(int layer, const LayerPrompt& prompt, CacheShape shape, int64_t seen_after) {
+  return {.layer = layer,
+          .kv_heads = shape.kv_heads,
           .head_dim = shape.head_dim,
           .entries = prompt.entries(),
           .capacity = prompt.capacity,
           .seen_after = seen_after,
+          .k = prompt.k,
           .v = prompt.v,
           .score = prompt.score,
           .birth = prompt.birth};
@@ -50,6 +53,28 @@ absl::Status SessionCache::BeginPrefill(int32_t tokens) {
   BeginStep(seen_ + tokens, tokens);
   prefill_tokens_ = tokens;
   next_layer_ = 0;
+  measuring_ = policy_->measures_layers() && layer_weights_.empty() && step_.shares != step_holds_;
+  concentrations_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status SessionCache::MeasureLayer(int layer, const LayerPrompt& prompt) {
+  if (!measuring_ || layer != next_layer_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("layer ", layer, " is not the next to measure"));
+  }
+  const LayerView view = ViewOf(layer, prompt, shape_, seen_ + prefill_tokens_);
+  concentrations_.push_back(policy_->Concentration(view));
+  if (++next_layer_ < shape_.layers) {
+    return absl::OkStatus();
+  }
+  const int64_t total = std::accumulate(step_.shares.begin(), step_.shares.end(), int64_t{0});
+  layer_weights_ = policy_->LayerWeights(concentrations_, total);
+  std::vector<std::vector<float>>().swap(concentrations_);
+  measuring_ = false;
+  next_layer_ = 0;
+  step_holds_.clear();  // what was computed from them is void
+  BeginStep(seen_ + prefill_tokens_, prefill_tokens_);
   return absl::OkStatus();
 }
 
@@ -63,6 +88,7 @@ int32_t SessionCache::PrefillEntries() const {
 
 void SessionCache::LoadLayer(int layer, LayerPrompt* prompt) const {
   CONCERTINA_CHECK(prefill_tokens_ > 0 && layer >= next_layer_, "the layer has been folded");
+  const bool forgets_scores = policy_->score_window() > 0;
   const int32_t old_entries = OldEntries(layer);
   const int32_t entries = old_entries + prefill_tokens_;
   CONCERTINA_CHECK(prompt->capacity >= entries, "the prefill workspace is too small");
@@ -80,7 +106,7 @@ void SessionCache::LoadLayer(int layer, LayerPrompt* prompt) const {
       const EntryMeta meta = cache.Meta(slot);
       cache.LoadKey(slot, prompt->k + (row + i) * shape_.head_dim);
       cache.LoadValue(slot, prompt->v + (row + i) * shape_.head_dim);
-      score[i] = UnpackScore(meta.score);
+      score[i] = forgets_scores ? 0.0F : UnpackScore(meta.score);
       birth[i] = meta.birth;
       mass[i] = meta.mass;
       ++i;
@@ -100,7 +126,8 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
   const int32_t entries = OldEntries(layer) + prefill_tokens_;
   CONCERTINA_CHECK(prompt.entries() == entries && prompt.new_entries == prefill_tokens_,
                    "the prompt folded is not the one loaded");
-  const LayerView view = ViewOf(prompt, shape_, seen_ + prefill_tokens_);
+  measuring_ = false;  // where it was given up
+  const LayerView view = ViewOf(layer, prompt, shape_, seen_ + prefill_tokens_);
   const Selection kept = policy_->Select(view, ShareWithinBytes(layer));
 
   FoldReport report{.layer = layer, .entries_before = int64_t{entries} * shape_.kv_heads};

@@ -44,7 +44,7 @@ absl::Status SessionCache::RebaseFor(int64_t more_tokens, int64_t max_positions,
   if (FitsContext(more_tokens, max_positions)) {
     return absl::OkStatus();
   }
-  if (on_context_end_ == OnContextEnd::kRefuse) {
+  if (on_context_end_ == OnContextEnd::kRefuse || policy_->positions_by_length()) {
     return absl::FailedPreconditionError(
         absl::StrCat("CONTEXT_EXHAUSTED ", next_position(), " positions of ", max_positions,
                      " are taken, ", more_tokens, " more do not fit"));

@@ -60,16 +60,7 @@ class Concertina final : public Policy {
   }
 
   int32_t DoVictim(const DecodeView& head) const override {
-    const auto entries = static_cast<int32_t>(head.scores.size());
-    const int32_t recent = std::max(1, head.cap / 2);
-    int32_t victim =
-        1;  // the oldest after the first, should the recent half leave nothing to choose
-    for (int32_t i = 2; i < entries - recent; ++i) {
-      if (head.scores[i] < head.scores[victim]) {
-        victim = i;
-      }
-    }
-    return victim;
+    return LowestBefore(head.scores, std::max(1, head.cap / 2));
   }
 
  private:

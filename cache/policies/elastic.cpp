@@ -26,15 +26,7 @@ class Elastic final : public Policy {
 
  protected:
   Selection DoSelect(const LayerView& layer, int32_t keep) const override {
-    std::vector<float> importance(static_cast<size_t>(layer.entries));
-    for (int32_t i = 0; i < layer.entries; ++i) {
-      double sum = 0;
-      for (int32_t h = 0; h < layer.kv_heads; ++h) {
-        sum += static_cast<double>(layer.Scores(h)[i]);
-      }
-      importance[i] = static_cast<float>(sum / layer.kv_heads);
-    }
-    return Selection(static_cast<size_t>(layer.kv_heads), SelectAnchors(importance, keep));
+    return Selection(static_cast<size_t>(layer.kv_heads), SelectAnchors(MeanScores(layer), keep));
   }
 
   int32_t DoVictim(const DecodeView& head) const override {

@@ -5,6 +5,18 @@
 
 namespace concertina {
 
+std::vector<float> MeanScores(const LayerView& layer) {
+  std::vector<float> means(static_cast<size_t>(layer.entries));
+  for (int32_t i = 0; i < layer.entries; ++i) {
+    double sum = 0;
+    for (int32_t h = 0; h < layer.kv_heads; ++h) {
+      sum += static_cast<double>(layer.Scores(h)[i]);
+    }
+    means[i] = static_cast<float>(sum / layer.kv_heads);
+  }
+  return means;
+}
+
 Selection Policy::Select(const LayerView& layer, int32_t keep) const {
   const int32_t count = KeptCount(keep, layer.entries);
   Selection kept = DoSelect(layer, count);
@@ -20,6 +32,13 @@ Selection Policy::Select(const LayerView& layer, int32_t keep) const {
     }
   }
   return kept;
+}
+
+std::vector<float> Policy::Concentration(const LayerView& /*layer*/) const { return {}; }
+
+std::vector<double> Policy::LayerWeights(std::span<const std::vector<float>> /*concentrations*/,
+                                         int64_t /*total*/) const {
+  return {};
 }
 
 MergedHead Policy::Merge(const HeadEntries& head, std::span<const int32_t> kept) const {

@@ -23,11 +23,13 @@ struct PolicyOptions {
 
 // All entries of one layer at a fold, in birth order; strides are `capacity` entries per KV head.
 struct LayerView {
+  int32_t layer = 0;
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
   int32_t entries = 0;  // per head
   int64_t capacity = 0;
   int64_t seen_after = 0;           // tokens seen once the prompt is in: cnt = seen_after - birth
+  const float* k = nullptr;         // [kv_heads][capacity][head_dim], rotated
   const float* v = nullptr;         // [kv_heads][capacity][head_dim]
   const float* score = nullptr;     // [kv_heads][capacity], S
   const uint32_t* birth = nullptr;  // [kv_heads][capacity]
@@ -37,15 +39,30 @@ struct LayerView {
   }
 };
 
+// S of every entry, mean over the KV heads.
+std::vector<float> MeanScores(const LayerView& layer);
+
 // kept[h]: ascending indices of the entries KV head h keeps. Heads may differ in which, not (yet)
 // in how many.
 using Selection = std::vector<std::vector<int32_t>>;
+
+// Entries of one head while decoding, by index in birth order. Read on demand: a policy pays for
+// what it asks only.
+class EntryReader {
+ public:
+  virtual ~EntryReader() = default;
+  virtual uint32_t Birth(int32_t index) const = 0;
+  virtual void LoadKey(int32_t index, float* k) const = 0;  // head_dim floats, rotated
+};
 
 // One head at a decode step, after the new entry was appended.
 struct DecodeView {
   std::span<const float> scores;  // S, in birth order; the last is the entry just appended
   int32_t cap = 0;                // entries the head may keep, >= 2 and < scores.size()
   int32_t anchors_at_fold = 0;    // entries the head had after the last fold
+  int32_t layer = 0;
+  int32_t head_dim = 0;
+  const EntryReader* entries = nullptr;  // as many as scores
 };
 
 // Decides what a session keeps. Stateless, immutable and thread-safe: every answer is a pure
@@ -62,8 +79,22 @@ class Policy {
   virtual bool keeps_everything() const { return false; }
   // Whether attention must report column sums and decode the attention paid; if not, S is not kept.
   virtual bool needs_scores() const { return true; }
+  // How many of a prompt's last queries S counts; what entries had before the prompt is forgotten.
+  // 0: S counts all queries there ever were.
+  virtual int32_t score_window() const { return 0; }
+  // The next token's position is the number of entries the first layer holds, not of tokens seen.
+  // Such a session never moves positions: OnContextEnd::kRebase is refused like kRefuse.
+  virtual bool positions_by_length() const { return false; }
   // Deepest layer's share over the first layer's (LayerShares).
   virtual double slope_r() const { return 1.0; }
+  // True: the layers' shares follow from how each of them pays attention. The first prompt of which
+  // something must go is then read twice: a pass that keeps nothing asks for the Concentration of
+  // every layer, and LayerWeights of all of them holds from there on.
+  virtual bool measures_layers() const { return false; }
+  virtual std::vector<float> Concentration(const LayerView& layer) const;
+  // One weight > 0 per layer for a split of `total` entries per KV head. Empty: slope_r().
+  virtual std::vector<double> LayerWeights(std::span<const std::vector<float>> concentrations,
+                                           int64_t total) const;
   virtual OnContextEnd default_on_context_end() const { return OnContextEnd::kRefuse; }
 
   // Chooses KeptCount(keep) entries of every head; the first and the newest are always among them.

@@ -18,6 +18,13 @@ constexpr Entry kPolicies[] = {
     {"concertina", MakeConcertina},
     {"elastic", MakeElastic},
     {"full", MakeFull},
+    {"h2o", MakeH2o},
+    {"keydiff", MakeKeyDiff},
+    {"local", MakeLocal},
+    {"official", MakeOfficial},
+    {"prefixkv", MakePrefixKv},
+    {"random", MakeRandom},
+    {"snapkv", MakeSnapKv},
 };
 
 constexpr auto kNames = [] {

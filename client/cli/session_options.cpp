@@ -22,7 +22,10 @@ std::string CheckBudget(const std::string& text) {
 }  // namespace
 
 void CacheFlags::AddTo(CLI::App& command) {
-  command.add_option("--policy", policy, "Cache policy: concertina, elastic, full");
+  command.add_option(
+      "--policy", policy,
+      "Cache policy: concertina, elastic, full; to compare with: h2o, keydiff, local, "
+      "official, prefixkv, random, snapkv");
   command.add_option("--budget", budget, "Cache budget: 0.2 (of the tokens), 256t or 64MiB")
       ->check(CheckBudget);
   command.add_option("--entry-type", entry_type, "Type of cached keys and values: bf16, f32, int8")

@@ -7,6 +7,9 @@
 
 namespace concertina {
 
+// Rows whose column sums are added up before they meet other rows'.
+constexpr int32_t kPrefillSumRows = 16;
+
 // Softmax attention of many query rows over one contiguous set of keys, exact, in tiles of rows:
 // the scores of a tile exist at a time, never all rows x keys.
 //

@@ -12,6 +12,7 @@ namespace concertina {
 
 // Rows whose column sums are added up before they meet other rows'.
 constexpr int64_t kPrefillTileRows = isa::kPrefillRows;
+static_assert(kPrefillTileRows == kPrefillSumRows);
 // Tiles whose column sums are held before they are added up: bounds the memory of long prompts.
 constexpr int64_t kPrefillTilesPerRound = 32;
 

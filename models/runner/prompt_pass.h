@@ -48,8 +48,8 @@ class PromptPass {
   // [tokens, hidden], with all_rows; likewise.
   virtual const float* hidden() const = 0;
 
-  int64_t done() const { return int64_t{layer_} * tokens_ + row_; }
-  int64_t total() const { return int64_t{layers_} * tokens_; }
+  int64_t done() const { return (int64_t{read_} * layers_ + layer_) * tokens_ + row_; }
+  int64_t total() const { return int64_t{reads_} * layers_ * tokens_; }
   const std::vector<FoldReport>& folds() const { return folds_; }
   std::chrono::nanoseconds fold_time() const { return fold_time_; }
   virtual int64_t bytes() const = 0;
@@ -59,6 +59,8 @@ class PromptPass {
 
   const int32_t layers_;
   const int32_t tokens_;
+  int32_t reads_ = 1;  // how often the prompt passes the layers; all but the last only measure
+  int32_t read_ = 0;
   int32_t layer_ = 0;
   int32_t row_ = 0;
   std::vector<FoldReport> folds_;

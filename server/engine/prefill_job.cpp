@@ -5,8 +5,6 @@
 #include <cstring>
 #include <utility>
 
-#include "models/kernels/prefill_attention.h"
-
 namespace concertina {
 namespace {
 
@@ -16,6 +14,10 @@ PackedKeys::Shape ShapeFor(const LanguageConfig& config, AttentionPrecision prec
           .kv_heads = config.kv_heads,
           .head_dim = config.head_dim,
           .capacity = capacity};
+}
+
+int32_t RoundUpToTile(int32_t rows) {
+  return (rows + kPrefillSumRows - 1) / kPrefillSumRows * kPrefillSumRows;
 }
 
 }  // namespace
@@ -41,6 +43,10 @@ absl::Status PrefillJob::Begin() {
   }
   if (options_.adapter) adapter_.assign(tokens_, 1.0f);
   if (absl::Status status = cache_.BeginPrefill(tokens_); !status.ok()) return status;
+  if (options_.fold && cache_.measuring()) {
+    embeddings_ = hidden_;
+    reads_ = 2;
+  }
   const int64_t capacity = cache_.PrefillEntries();
   prompt_.capacity = capacity;
   prompt_.k = Grow(k_, kv_heads_ * capacity * head_dim_);
@@ -71,6 +77,12 @@ absl::StatusOr<bool> PrefillJob::Step(int32_t most_rows) {
   row_ = 0;
   ++layer_;
   if (layer_ < layers_) return false;
+  if (!embeddings_.empty()) {  // the layers were measured; now for the prompt itself
+    hidden_ = std::exchange(embeddings_, {});
+    layer_ = 0;
+    ++read_;
+    return false;
+  }
   if (options_.fold) cache_.CommitPrefill();
   return true;
 }
@@ -117,10 +129,27 @@ void PrefillJob::Attend(const LanguageModel::Projected& projected, int32_t rows)
   args.first_key = prompt_.old_entries + row_;
   args.out = Grow(buffers_.attention, rows * width);
   args.out_stride = width;
-  if (options_.fold && cache_.policy().needs_scores()) {
-    args.column_sums = prompt_.score;
-    args.column_stride = prompt_.capacity;
+  if (!options_.fold || !cache_.policy().needs_scores()) {
+    PrefillAttention(args, buffers_.workspace);
+    return;
   }
+  const int32_t window = cache_.policy().score_window();
+  const int32_t counted = window == 0 ? 0 : std::clamp(tokens_ - window - row_, 0, rows);
+  // Only the window's rows are summed. Its first tile ends where one of the prompt's does, so that
+  // the order of the sum does not depend on the slices.
+  const int32_t tile = std::min(rows, RoundUpToTile(counted));
+  AttendRows(args, 0, counted, nullptr);
+  AttendRows(args, counted, tile, prompt_.score);
+  AttendRows(args, tile, rows, prompt_.score);
+}
+
+void PrefillJob::AttendRows(PrefillAttentionArgs args, int32_t begin, int32_t end, float* sums) {
+  args.q += begin * args.q_stride;
+  args.out += begin * args.out_stride;
+  args.first_key += begin;
+  args.rows = end - begin;
+  args.column_sums = sums;
+  args.column_stride = prompt_.capacity;
   PrefillAttention(args, buffers_.workspace);
 }
 
@@ -139,6 +168,7 @@ void PrefillJob::Advance(int32_t rows) {
 absl::Status PrefillJob::FinishLayer() {
   if (!options_.fold) return absl::OkStatus();
   const auto begin = std::chrono::steady_clock::now();
+  if (cache_.measuring()) return cache_.MeasureLayer(layer_, prompt_);
   auto report = cache_.FoldLayer(layer_, prompt_);
   if (!report.ok()) return report.status();
   folds_.push_back(*report);
@@ -151,8 +181,8 @@ const float* PrefillJob::last_hidden() const {
 }
 
 int64_t PrefillJob::bytes() const {
-  const size_t floats =
-      hidden_.capacity() + k_.capacity() + v_.capacity() + score_.capacity() + adapter_.capacity();
+  const size_t floats = hidden_.capacity() + embeddings_.capacity() + k_.capacity() +
+                        v_.capacity() + score_.capacity() + adapter_.capacity();
   const size_t metadata = positions_.capacity() * sizeof(int32_t) +
                           birth_.capacity() * sizeof(uint32_t) +
                           mass_.capacity() * sizeof(uint16_t);
@@ -160,7 +190,8 @@ int64_t PrefillJob::bytes() const {
 }
 
 int64_t PrefillJob::BytesBound(const LanguageConfig& config, int64_t positions) {
-  const int64_t row = config.hidden * sizeof(float) + sizeof(float) + sizeof(int32_t);
+  // Twice the embeddings where the prompt is read twice.
+  const int64_t row = 2 * config.hidden * sizeof(float) + sizeof(float) + sizeof(int32_t);
   const int64_t entry =
       (2 * int64_t{config.head_dim} + 1) * sizeof(float) + sizeof(uint32_t) + sizeof(uint16_t);
   int64_t packed = 0;

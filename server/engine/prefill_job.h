@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "cache/session_cache.h"
 #include "models/kernels/packed_keys.h"
+#include "models/kernels/prefill_attention.h"
 #include "models/kernels/workspace.h"
 #include "models/language/language_model.h"
 #include "models/runner/prompt_pass.h"
@@ -36,6 +37,8 @@ class PrefillJob final : public PromptPass {
   void StoreKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
   void ScatterKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
   void Attend(const LanguageModel::Projected& projected, int32_t rows);
+  // Rows [begin, end) of the slice; adds their column sums to `sums` unless it is null.
+  void AttendRows(PrefillAttentionArgs args, int32_t begin, int32_t end, float* sums);
   void Advance(int32_t rows);
   absl::Status FinishLayer();
 
@@ -45,6 +48,7 @@ class PrefillJob final : public PromptPass {
   const Options options_;
   const int32_t heads_, kv_heads_, head_dim_, width_;
   std::vector<float> hidden_;
+  std::vector<float> embeddings_;  // what to begin with again once the layers are measured
   std::vector<int32_t> positions_;
   std::vector<float> adapter_;
   // One layer's working set.

@@ -110,12 +110,12 @@ MergedHead MergeAll(const Tensors& in, const std::vector<uint16_t>& mass,
 class GoldenSession {
  public:
   GoldenSession(const Tensors& in, std::vector<float> importance, std::vector<uint16_t> mass,
-                MergeMode mode, Budget budget)
+                std::shared_ptr<const Policy> policy, Budget budget)
       : shape_{.layers = 1,
                .kv_heads = static_cast<int32_t>(in.heads),
                .head_dim = static_cast<int32_t>(in.dims)},
         pool_(MakePool(4000, shape_)),
-        cache_(pool_.get(), shape_, EntryType::kF32, PolicyOf("elastic", {.merge = mode}), budget,
+        cache_(pool_.get(), shape_, EntryType::kF32, std::move(policy), budget,
                OnContextEnd::kRefuse) {
     const auto write = [&](const SessionCache&, int, LayerPrompt* prompt) {
       for (int64_t h = 0; h < in.heads; ++h) {
@@ -131,12 +131,17 @@ class GoldenSession {
   }
 
   // Appends the new entries one by one; returns the birth-order indices deleted at each.
-  std::vector<std::vector<int>> Decode(const std::vector<float>& k, const std::vector<float>& v) {
+  // caps: a token budget for every step, or empty.
+  std::vector<std::vector<int>> Decode(const std::vector<float>& k, const std::vector<float>& v,
+                                       const std::vector<int64_t>& caps = {}) {
     const int64_t dims = shape_.head_dim;
     const int64_t steps = static_cast<int64_t>(k.size()) / (shape_.kv_heads * dims);
     std::vector<std::vector<int>> deleted;
     cache_.BeginDecode();
     for (int64_t step = 0; step < steps; ++step) {
+      if (!caps.empty()) {
+        EXPECT_TRUE(cache_.SetBudget(Budget::Tokens(caps[step])).ok());
+      }
       std::vector<float> new_k, new_v;
       for (int64_t h = 0; h < shape_.kv_heads; ++h) {
         const int64_t at = (h * steps + step) * dims;
@@ -155,10 +160,18 @@ class GoldenSession {
 
   void ExpectContents(const std::vector<float>& k, const std::vector<float>& v,
                       const std::vector<int32_t>& births, const std::string& what) const {
-    std::vector<float> all_k, all_v;
     for (int h = 0; h < shape_.kv_heads; ++h) {
       const HeadContents held = Contents(cache_, 0, h);
       EXPECT_EQ(std::vector<int32_t>(held.births.begin(), held.births.end()), births) << what;
+    }
+    ExpectValues(k, v, what);
+  }
+
+  void ExpectValues(const std::vector<float>& k, const std::vector<float>& v,
+                    const std::string& what) const {
+    std::vector<float> all_k, all_v;
+    for (int h = 0; h < shape_.kv_heads; ++h) {
+      const HeadContents held = Contents(cache_, 0, h);
       all_k.insert(all_k.end(), held.k.begin(), held.k.end());
       all_v.insert(all_v.end(), held.v.begin(), held.v.end());
     }
@@ -215,7 +228,7 @@ TEST_F(ElasticGoldenTest, SelectionBucketsAndMerges) {
       ExpectNear(merged.v, Floats(key + ".v"), key);
       ASSERT_EQ(merged.mass, ToMass(Floats(key + ".mass"))) << key;
       // The same through a session's fold and pages.
-      const GoldenSession session(in, importance, mass, mode,
+      const GoldenSession session(in, importance, mass, PolicyOf("elastic", {.merge = mode}),
                                   Budget::Tokens(golden["n_requested"]));
       session.ExpectContents(Floats(key + ".k"), Floats(key + ".v"), anchors, key + " session");
       ++checked;
@@ -230,7 +243,7 @@ TEST_F(ElasticGoldenTest, DecodeAtAFixedBudget) {
     const Tensors in{Floats(name + "/k"), Floats(name + "/v"), golden["kv_heads"], golden["T"],
                      golden["head_dim"]};
     GoldenSession session(in, Floats(name + "/importance"), std::vector<uint16_t>(in.entries, 1),
-                          MergeMode::kMean, Budget::Tokens(golden["n_requested"]));
+                          PolicyOf("elastic"), Budget::Tokens(golden["n_requested"]));
     ASSERT_TRUE(session.cache().SetBudget(Budget::Tokens(golden["decode_budget"])).ok());
     const auto deleted =
         session.Decode(Floats(name + "/decode.new_k"), Floats(name + "/decode.new_v"));
@@ -250,7 +263,7 @@ TEST_F(ElasticGoldenTest, DecodeAtAGrowingBudget) {
     const Tensors in{Floats(name + "/k"), Floats(name + "/v"), golden["kv_heads"], golden["T"],
                      golden["head_dim"]};
     GoldenSession session(in, Floats(name + "/importance"), std::vector<uint16_t>(in.entries, 1),
-                          MergeMode::kMean, Budget::Ratio(golden["budget_fraction"]));
+                          PolicyOf("elastic"), Budget::Ratio(golden["budget_fraction"]));
     const auto deleted =
         session.Decode(Floats(name + "/decode.new_k"), Floats(name + "/decode.new_v"));
     EXPECT_EQ(deleted, golden["decode_ratio_deleted"].get<std::vector<std::vector<int>>>()) << name;
@@ -271,8 +284,43 @@ TEST_F(ElasticGoldenTest, TiesGoToTheLowerIndex) {
     ASSERT_EQ(anchors, Ints(name + "/anchors")) << name;
     const Tensors in{Floats(name + "/k"), Floats(name + "/v"), 2, golden["T"], 4};
     const GoldenSession session(in, importance, std::vector<uint16_t>(in.entries, 1),
-                                MergeMode::kMean, Budget::Tokens(golden["n_requested"]));
+                                PolicyOf("elastic"), Budget::Tokens(golden["n_requested"]));
     session.ExpectContents(Floats(name + "/mean.k"), Floats(name + "/mean.v"), anchors, name);
+  }
+}
+
+// Budgets are set such that a session holds as many entries as the published code at every step.
+TEST_F(ElasticGoldenTest, WhatThePublishedCodeDoes) {
+  const auto cases = CasesOf("official");
+  ASSERT_EQ(cases.size(), 6U);
+  for (const auto& golden : cases) {
+    for (int layer = 0; layer < golden["layers"]; ++layer) {
+      const std::string name = golden["name"].get<std::string>() + "/l" + std::to_string(layer);
+      const Tensors in{Floats(name + ".k_in"), Floats(name + ".v_in"), golden["kv_heads"],
+                       golden["T"], golden["head_dim"]};
+      const std::vector<int32_t> kept = Ints(name + ".kept");
+      auto held = static_cast<int64_t>(kept.size());
+      GoldenSession session(in, Floats(name + ".score"), std::vector<uint16_t>(in.entries, 1),
+                            PolicyOf("official"), Budget::Tokens(held));
+      session.ExpectContents(Floats(name + ".k"), Floats(name + ".v"), kept, name);
+      EXPECT_EQ(session.cache().next_position(), held);
+
+      std::vector<int64_t> caps;
+      std::vector<std::vector<int>> expected;
+      for (const auto& index : golden["decode_deleted"]) {
+        ++held;
+        expected.emplace_back();
+        if (!index.is_null()) {  // from the end where negative
+          const int64_t place = index;
+          expected.back().push_back(static_cast<int>(place < 0 ? held + place : place));
+          --held;
+        }
+        caps.push_back(held);
+      }
+      EXPECT_EQ(session.Decode(Floats(name + ".new_k"), Floats(name + ".new_v"), caps), expected);
+      session.ExpectValues(Floats(name + ".dec_k"), Floats(name + ".dec_v"), name + " decode");
+      EXPECT_EQ(session.cache().next_position(), held);
+    }
   }
 }
 

@@ -69,6 +69,13 @@ absl::Status Prefill(SessionCache& cache, int32_t tokens, const LayerWriter& wri
   }
   PromptWorkspace workspace;
   LayerPrompt* prompt = workspace.Prepare(cache);
+  for (int layer = 0; cache.measuring(); ++layer) {
+    cache.LoadLayer(layer, prompt);
+    writer(cache, layer, prompt);
+    if (absl::Status measured = cache.MeasureLayer(layer, *prompt); !measured.ok()) {
+      return measured;
+    }
+  }
   for (int layer = 0; layer < cache.shape().layers; ++layer) {
     cache.LoadLayer(layer, prompt);
     writer(cache, layer, prompt);

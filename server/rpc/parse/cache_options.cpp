@@ -71,6 +71,11 @@ absl::Status CheckPolicyOptions(const v1::CachePolicy& policy, std::string_view 
   return absl::OkStatus();
 }
 
+bool PositionsByLength(std::string_view name) {
+  const auto policy = MakePolicy(name);
+  return policy.ok() && (*policy)->positions_by_length();
+}
+
 absl::Status ParsePolicy(const v1::CachePolicy& policy, std::string_view default_policy,
                          CacheOptions* options) {
   const std::string_view name =
@@ -80,6 +85,9 @@ absl::Status ParsePolicy(const v1::CachePolicy& policy, std::string_view default
   if (!merge.ok()) return merge.status();
   const auto on_context_end = ParseOnContextEnd(policy.on_context_end());
   if (!on_context_end.ok()) return on_context_end.status();
+  if (*on_context_end == OnContextEnd::kRebase && PositionsByLength(name)) {
+    return FieldError("policy.on_context_end", "this policy cannot move positions");
+  }
   const auto entry_type = ParseEntryType(policy.entry_type());
   if (!entry_type.ok()) return entry_type.status();
   options->policy = policy.name();

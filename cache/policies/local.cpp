@@ -1,0 +1,37 @@
+#include <algorithm>
+#include <numeric>
+
+#include "cache/policies/builtin.h"
+
+namespace concertina {
+namespace {
+
+constexpr int32_t kSinks = 4;
+
+// StreamingLLM, arXiv 2309.17453: the first four entries and the newest ones, whatever attention
+// says. Positions are not renumbered.
+class Local final : public Policy {
+ public:
+  std::string_view name() const override { return "local"; }
+  bool needs_scores() const override { return false; }
+  OnContextEnd default_on_context_end() const override { return OnContextEnd::kRebase; }
+
+ protected:
+  Selection DoSelect(const LayerView& layer, int32_t keep) const override {
+    std::vector<int32_t> kept(static_cast<size_t>(keep));
+    const auto recent = kept.begin() + std::min(kSinks, keep - 1);
+    std::iota(kept.begin(), recent, 0);
+    std::iota(recent, kept.end(), layer.entries - static_cast<int32_t>(kept.end() - recent));
+    return Selection(static_cast<size_t>(layer.kv_heads), kept);
+  }
+
+  int32_t DoVictim(const DecodeView& head) const override { return std::min(kSinks, head.cap - 1); }
+};
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const Policy>> MakeLocal(const PolicyOptions& /*options*/) {
+  return std::make_shared<const Local>();
+}
+
+}  // namespace concertina
