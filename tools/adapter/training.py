@@ -55,7 +55,7 @@ class Clock:
         """Of the learning rate; None at the end."""
         part = self.part()
         if part >= 1:
-            self.meet()
+            self._meet_until(int(self.args.minutes * 60 / self.args.meet) + 1)
             return None
         falling = 1 if part < 1 - self.args.decay else max(.02, (1 - part) / self.args.decay)
         return min(1, (self.steps + 1) / self.warmup) * falling
@@ -63,22 +63,25 @@ class Clock:
     def step(self):
         self.steps += 1
         self.since += 1
-        turn = int((time.time() - self.began) / self.args.meet)
-        if turn > self.met and self.part() < 1:
-            self.met = turn
-            self.meet()
+        self._meet_until(int(min(self.part(), 1) * self.args.minutes * 60 / self.args.meet))
 
-    def meet(self):
-        if self.args.ranks == 1:
+    def _meet_until(self, turn):
+        """Every rank meets as often as the others, one that missed a turn makes up for it."""
+        while self.met < turn:
+            self.met += 1
+            if self.args.ranks > 1:
+                self._meet()
+
+    @torch.no_grad()
+    def _meet(self):
+        total = torch.tensor([float(self.since)])
+        torch.distributed.all_reduce(total)
+        if total.item() == 0:
             return
-        share = torch.tensor([float(self.since)])
-        torch.distributed.all_reduce(share)
-        share = self.since / max(1., share.item())
-        with torch.no_grad():
-            flat = torch.cat([p.flatten() for p in self.parameters]) * share
-            torch.distributed.all_reduce(flat)
-            for p, mean in zip(self.parameters, flat.split([p.numel() for p in self.parameters])):
-                p.copy_(mean.view_as(p))
+        flat = torch.cat([p.flatten() for p in self.parameters]) * (self.since / total.item())
+        torch.distributed.all_reduce(flat)
+        for p, mean in zip(self.parameters, flat.split([p.numel() for p in self.parameters])):
+            p.copy_(mean.view_as(p))
         self.since = 0
 
     def pace(self, pictures):
