@@ -8,6 +8,7 @@ has one conversation: a first question and later ones, every kind of question in
 pictures.
 """
 import argparse
+import concurrent.futures
 import io
 import pathlib
 import textwrap
@@ -85,14 +86,14 @@ def save(sheet, path):
 
 
 def make(client, args):
-    painter, cells, right = Painter(), [], 0
-    for talk in talks(args.seed):
-        pictures = talk.pictures(painter)
-        answers = client.converse(pictures, [question for _, question, _ in talk.turns])
-        right += sum(answer.strip() == turn[2] for (answer, _), turn in zip(answers, talk.turns))
-        cells.append((pictures, lines_of(talk, answers)))
-    print(f"{right} of {len(cells) * TURNS} answers right")
-    save(draw(cells), args.out)
+    painter, asked = Painter(), talks(args.seed)
+    pictures = [talk.pictures(painter) for talk in asked]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        answers = list(pool.map(client.converse, pictures, [[turn[1] for turn in talk.turns] for talk in asked]))
+    right = sum(answer.strip() == turn[2] for talk, said in zip(asked, answers)
+                for (answer, _), turn in zip(said, talk.turns))
+    print(f"{right} of {len(asked) * TURNS} answers right")
+    save(draw([(shown, lines_of(talk, said)) for shown, talk, said in zip(pictures, asked, answers)]), args.out)
 
 
 def main():
