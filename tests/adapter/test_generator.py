@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Tests of the scenes and questions that the bundled model's adapter is trained on."""
 
+import collections
 import os
 import random
 import re
@@ -10,7 +11,8 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools", "adapter"))
 
-import questions  # noqa: E402: found in the folder above
+import pairs  # noqa: E402: found in the folder above
+import questions  # noqa: E402
 import spelling  # noqa: E402
 import world  # noqa: E402
 
@@ -183,6 +185,74 @@ class Questions(unittest.TestCase):
         words = world.NAMES + [questions.plural(name) for name in world.NAMES]
         same = {"fish", "sheep"}
         self.assertEqual(len(set(words)), len(words) - len(same))
+
+
+def undo(second, said):
+    """The board of the first picture, from that of the second and what is said to have changed."""
+    cells = {PLACES[r][c]: (r, c) for r in range(3) for c in range(3)}
+    rows = board(second)
+
+    def put(place, name):
+        row, column = cells[place]
+        before, rows[row][column] = rows[row][column], name
+        return before
+    if match := re.fullmatch(r"There is an? (.+) at the (.+) now\.", said):
+        assert put(match[2], None) == match[1], said
+    elif match := re.fullmatch(r"The (.+) at the (.+) is gone\.", said):
+        assert put(match[2], match[1]) is None, said
+    elif match := re.fullmatch(r"The (.+) at the (.+) became an? (.+)\.", said):
+        assert put(match[2], match[1]) == match[3], said
+    elif match := re.fullmatch(r"The (.+) moved from the (.+) to the (.+)\.", said):
+        assert put(match[3], None) == match[1] and put(match[2], match[1]) is None, said
+    return rows
+
+
+class Pairs(unittest.TestCase):
+    def setUp(self):
+        rng = random.Random(21)
+        self.pairs = [pairs.make_pair(rng) for _ in range(SCENES)]
+
+    def test_what_is_said_to_have_changed_is_what_changed(self):
+        kinds = collections.Counter()
+        for first, second, said in self.pairs:
+            self.assertEqual(undo(second, said), board(first), said)
+            if first.background != second.background:
+                wanted = f"The background changed from {first.background} to {second.background}."
+                self.assertEqual(said, wanted)
+            kinds[re.search(r"now|gone|became|moved|background", said)[0]] += 1
+            self.assertLessEqual(len(second.things), world.MAX_OBJECTS)
+            for scene in (first, second):
+                self.assertFalse(world.has_held_out_pair([thing.name for thing in scene.things]))
+        self.assertEqual(len(kinds), len(pairs.CHANGES))
+
+    def test_answers_about_one_of_two_are_true(self):
+        rng, answers = random.Random(22), set()
+        for pair in self.pairs:
+            for kind, question, answer in pairs.questions(pair, rng, 4):
+                if kind == "change":
+                    self.assertEqual(answer, pair[2])
+                elif kind == "which":
+                    name = re.search(r" (?:has|is) an? (.+)\?", question)[1]
+                    there = [name in scene.groups() for scene in pair[:2]]
+                    wanted = {(1, 1): "Both pictures.", (0, 0): "Neither picture.", (1, 0): "The first picture.",
+                              (0, 1): "The second picture."}[tuple(map(int, there))]
+                    self.assertEqual(answer, wanted, question)
+                    answers.add(answer)
+                else:
+                    self.assertTrue(self.is_true_of_one(pair, question, answer), (question, answer))
+        self.assertEqual(len(answers), 4)
+
+    def is_true_of_one(self, pair, question, answer):
+        place, asked = re.fullmatch(r"Look at the (first|second) picture\. (.+)", question).groups()
+        truth = Truth(pair[place == "second"])
+        for kind in pairs.SINGLE:
+            if any(re.fullmatch(re.sub(r"\\{\w+\\}", "(.+)", re.escape(w)), asked) for w in questions.WORDINGS[kind]):
+                try:
+                    if truth.answer(kind, asked) == answer:
+                        return True
+                except ValueError:
+                    continue  # the wording of another kind
+        return False
 
 
 class Spelling(unittest.TestCase):

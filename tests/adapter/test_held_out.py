@@ -19,30 +19,34 @@ import world  # noqa: E402
 
 class Conversations(unittest.TestCase):
     def test_every_kind_is_asked_as_often_first_and_later(self):
-        first, later = collections.Counter(), collections.Counter()
-        for index in range(2 * held_out.LATER * len(held_out.KINDS)):
-            head, *rest = held_out.kinds_of(index)
-            first[head] += 1
-            later.update(rest)
-        self.assertEqual(first, dict.fromkeys(held_out.KINDS, 2 * held_out.LATER))
-        self.assertEqual(later, first)
+        for name, kinds in held_out.SETS.items():
+            first, later = collections.Counter(), collections.Counter()
+            for index in range(2 * held_out.LATER * len(kinds)):
+                head, *rest = held_out.kinds_of(name, index)
+                first[head] += 1
+                later.update(rest)
+            self.assertEqual(first, dict.fromkeys(kinds, 2 * held_out.LATER))
+            self.assertEqual(later, first)
 
     def test_a_number_decides_everything(self):
         for name in held_out.SETS:
             for index in (0, 7, 60):
                 talk = held_out.conversation(name, index)
                 self.assertEqual(talk, held_out.conversation(name, index))
-                self.assertEqual([turn[0] for turn in talk.turns], held_out.kinds_of(index))
-                self.assertEqual(world.has_held_out_pair([t.name for t in talk.scene.things]), name == "held")
+                self.assertEqual([turn[0] for turn in talk.turns], held_out.kinds_of(name, index))
+                self.assertEqual(len(talk.scenes), 2 if name == "two" else 1)
+                for scene in talk.scenes:
+                    held = world.has_held_out_pair([thing.name for thing in scene.things])
+                    self.assertEqual(held, name == "held")
         self.assertNotEqual(held_out.conversation("new", 0), held_out.conversation("new", 0, seed=1))
 
     def test_what_is_absent_is_not_there(self):
-        index = held_out.KINDS.index(held_out.ABSENT)
+        kinds = held_out.SETS["new"]
         for block in range(20):
-            talk = held_out.conversation("new", index + block * len(held_out.KINDS))
+            talk = held_out.conversation("new", kinds.index(held_out.ABSENT) + block * len(kinds))
             answer = talk.turns[0][2]
             self.assertTrue(answer.startswith("There is no "), answer)
-            self.assertNotIn(answer[len("There is no "):-1], talk.scene.groups())
+            self.assertNotIn(answer[len("There is no "):-1], talk.scenes[0].groups())
 
 
 class Scores(unittest.TestCase):

@@ -4,21 +4,23 @@
     python tools/adapter/contact_sheet.py --out models/bundled/smollm2-135m-vision/contact_sheet.png
 
 The pictures are the first of a seed, not chosen; half of them have pairs of objects that never met in training. Each
-has one conversation: a first question and later ones, every kind of question in turn.
+has one conversation: a first question and later ones, every kind of question in turn. The last ones are about two
+pictures.
 """
 import argparse
+import concurrent.futures
 import io
 import pathlib
 import textwrap
 
 from PIL import Image, ImageDraw, ImageFont
 
-from held_out import KINDS, conversation
+from held_out import LATER, SETS, conversation
 from painter import Painter
 from serving import Client, server_arguments, server_of
 
 FONT = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"  # Debian's fonts-dejavu-core
-PICTURES, COLUMNS, TURNS = 24, 3, 4
+SINGLES, PAIRS, COLUMNS, TURNS = 18, 3, 3, LATER + 1
 SIDE, TEXT, GAP = 150, 330, 12  # pixels: a picture, the text beside it, between
 LETTER, LINE, WRAP = 12, 15, 50  # pixels, pixels, characters
 INK, RIGHT, WRONG, GROUND = "#1f2328", "#1a7f37", "#cf222e", "#ffffff"
@@ -27,11 +29,15 @@ MAX_BYTES = 1_500_000
 SEED = 24
 
 
+def _long(name, index, seed):
+    """Number `index` of the conversations with later turns: one block of LATER has them."""
+    kinds = len(SETS[name])
+    return conversation(name, index % kinds + LATER * kinds * (index // kinds), seed)
+
+
 def talks(seed):
-    """Conversations of TURNS turns that begin with each kind in turn: first numbers of the blocks with later turns."""
-    count = len(KINDS)
-    return [conversation("held" if i % 2 else "new", i % count + 3 * count * (i // count), seed)
-            for i in range(PICTURES)]
+    singles = [_long("held" if i % 2 else "new", i, seed) for i in range(SINGLES)]
+    return singles + [_long("two", i, seed) for i in range(PAIRS)]
 
 
 def lines_of(talk, answers):
@@ -48,17 +54,20 @@ def lines_of(talk, answers):
 
 
 def draw(cells):
-    """cells [(encoded picture, lines)] -> the sheet"""
+    """cells [(encoded pictures, lines)] -> the sheet"""
     font = ImageFont.truetype(FONT, LETTER)
     rows = [cells[i:i + COLUMNS] for i in range(0, len(cells), COLUMNS)]
-    heights = [max([SIDE] + [LINE * len(lines) for _, lines in row]) + 2 * GAP for row in rows]
+    heights = [max(max((SIDE + GAP) * len(pictures), LINE * len(lines) + GAP) for pictures, lines in row) + GAP
+               for row in rows]
     width = SIDE + TEXT + 2 * GAP
     sheet = Image.new("RGB", (COLUMNS * width + GAP, sum(heights) + GAP), GROUND)
     pen, top = ImageDraw.Draw(sheet), GAP
     for row, height in zip(rows, heights):
-        for column, (picture, lines) in enumerate(row):
+        for column, (pictures, lines) in enumerate(row):
             left = GAP + column * width
-            sheet.paste(Image.open(io.BytesIO(picture)).resize((SIDE, SIDE), Image.LANCZOS), (left, top))
+            for index, picture in enumerate(pictures):
+                shown = Image.open(io.BytesIO(picture)).resize((SIDE, SIDE), Image.LANCZOS)
+                sheet.paste(shown, (left, top + index * (SIDE + GAP)))
             for index, (text, colour) in enumerate(lines):
                 pen.text((left + SIDE + GAP, top + LINE * index), text, colour, font)
         top += height
@@ -77,14 +86,14 @@ def save(sheet, path):
 
 
 def make(client, args):
-    painter, cells, right = Painter(), [], 0
-    for talk in talks(args.seed):
-        picture = talk.picture(painter)
-        answers = client.converse([picture] + [None] * (TURNS - 1), [question for _, question, _ in talk.turns])
-        right += sum(answer.strip() == turn[2] for (answer, _), turn in zip(answers, talk.turns))
-        cells.append((picture, lines_of(talk, answers)))
-    print(f"{right} of {PICTURES * TURNS} answers right")
-    save(draw(cells), args.out)
+    painter, asked = Painter(), talks(args.seed)
+    pictures = [talk.pictures(painter) for talk in asked]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        answers = list(pool.map(client.converse, pictures, [[turn[1] for turn in talk.turns] for talk in asked]))
+    right = sum(answer.strip() == turn[2] for talk, said in zip(asked, answers)
+                for (answer, _), turn in zip(said, talk.turns))
+    print(f"{right} of {len(asked) * TURNS} answers right")
+    save(draw([(shown, lines_of(talk, said)) for shown, talk, said in zip(pictures, asked, answers)]), args.out)
 
 
 def main():

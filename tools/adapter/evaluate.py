@@ -10,14 +10,13 @@ answers, in order of arrival; an existing one is continued), summary.json and su
 import argparse
 import concurrent.futures
 import hashlib
-import itertools
 import json
 import pathlib
 import sys
 import threading
 import time
 
-from held_out import ABSENT, KINDS, LATER, SETS, conversation, detail_of, kinds_of
+from held_out import ABSENT, LATER, SETS, conversation, detail_of, kinds_of
 from painter import Painter
 from scores import compare_objects, share
 from serving import BUNDLED_VISION, Client, server_arguments, server_of
@@ -59,7 +58,7 @@ def graded(talk, answers):
     rows = []
     for turn, ((kind, question, expected), (answer, cache)) in enumerate(zip(talk.turns, answers), 1):
         row = dict(id=f"{talk.name}/{turn}", turn=turn, kind=kind, detail=detail_of(kind, expected),
-                   objects=len(talk.scene.things), question=question, expected=expected, answer=answer,
+                   objects=sum(len(scene.things) for scene in talk.scenes), question=question, expected=expected, answer=answer,
                    right=answer.strip() == expected, used_bytes=cache.used_bytes, full_bytes=cache.full_bytes)
         if kind == "caption":
             row["named"] = compare_objects(answer, expected)
@@ -74,7 +73,7 @@ class Run:
         self.client, self.answers, self.seed = client, answers, seed
         done = answers.done()
         self.wanted = [(name, index) for name, index in wanted if f"{name}/{index}" not in done]
-        self.total = sum(len(kinds_of(index)) for _, index in self.wanted)
+        self.total = sum(len(kinds_of(*each)) for each in self.wanted)
         self.painter, self.painting = Painter(), threading.Lock()
         self.begun, self.shown = time.time(), 0.
         self.asked = self.right = 0
@@ -82,8 +81,7 @@ class Run:
     def one(self, name, index):
         talk = conversation(name, index, self.seed)
         with self.painting:
-            picture = talk.picture(self.painter)
-        pictures = itertools.chain([picture], itertools.repeat(None))
+            pictures = talk.pictures(self.painter)
         rows = graded(talk, self.client.converse(pictures, [turn[1] for turn in talk.turns]))
         self.answers.add(rows)
         with self.answers.lock:
@@ -121,26 +119,29 @@ def _objects(rows):
     return dict(recall=share(hit, there), precision=share(hit, said))
 
 
-def _figures(rows):
+def _figures(rows, kinds):
     """Of one set, of first or of later questions."""
-    by_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
+    by_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in kinds}
     details = {}
     for kind, mine in by_kind.items():
         for detail in sorted({row["detail"] for row in mine} - {""}):
             details[f"{kind}: {detail}"] = _rights([row for row in mine if row["detail"] == detail])
-    few = [row for row in by_kind["count"] if row["detail"] not in ("five", "six")]
-    return dict(kinds={kind: _rights(mine) for kind, mine in by_kind.items()}, details=details,
-                count_up_to_four=_rights(few), caption_objects=_objects(by_kind["caption"]),
-                all=_rights([row for row in rows if row["kind"] != ABSENT]))
+    out = dict(kinds={kind: _rights(mine) for kind, mine in by_kind.items()}, details=details,
+               all=_rights([row for row in rows if row["kind"] != ABSENT]))
+    if "count" in kinds:
+        few = [row for row in by_kind["count"] if row["detail"] not in ("five", "six")]
+        out |= dict(count_up_to_four=_rights(few), caption_objects=_objects(by_kind["caption"]))
+    return out
 
 
 def summary(rows, settings, model):
     out = dict(settings=settings, model=model)
-    for name in SETS:
+    for name, kinds in SETS.items():
         mine = [row for row in rows if row["id"].startswith(name + "/")]
         if mine:
             later = [row for row in mine if row["turn"] > 1]
-            out[name] = dict(first=_figures([row for row in mine if row["turn"] == 1]), later=_figures(later),
+            out[name] = dict(first=_figures([row for row in mine if row["turn"] == 1], kinds),
+                             later=_figures(later, kinds),
                              by_turn={turn: _rights([r for r in mine if r["turn"] == turn])
                                       for turn in range(1, LATER + 2)},
                              by_objects={n: _rights([r for r in mine if r["objects"] == n])
@@ -156,30 +157,35 @@ def _cell(value):
 
 
 def _lines(figures):
-    """label -> share, in the order of the first table"""
-    objects = figures["caption_objects"]
-    return {**figures["kinds"], "count up to four": figures["count_up_to_four"],
-            "caption objects, recall": objects["recall"], "caption objects, precision": objects["precision"],
-            "all but absent": figures["all"]}
+    """label -> share, in the order of the table"""
+    out = dict(figures["kinds"])
+    if "caption_objects" in figures:
+        objects = figures["caption_objects"]
+        out |= {"count up to four": figures["count_up_to_four"], "caption objects, recall": objects["recall"],
+                "caption objects, precision": objects["precision"]}
+    return {**out, f"all but {ABSENT}" if ABSENT in out else "all": figures["all"]}
 
 
-def _table(columns, lines, labels):
+def _table(found, names, lines_of):
+    """Sets side by side; first of their kinds' figures, or of the right answers'"""
+    columns = [(name, part) for name in names for part in ("first", "later")]
+    lines = [lines_of(found[name][part]) for name, part in columns]
     table = ["| question | " + " | ".join(f"{name}, {part}" for name, part in columns) + " |",
              "|---" * (len(columns) + 1) + "|"]
-    for label in labels:
+    for label in dict.fromkeys(label for column in lines for label in column):
         cells = [_cell(column[label]) if label in column else "–" for column in lines]
         table.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(table) + "\n"
 
 
 def markdown(found):
-    columns = [(name, part) for name in SETS if name in found for part in ("first", "later")]
-    figures = [found[name][part] for name, part in columns]
-    details = sorted({label for each in figures for label in each["details"]},
-                     key=lambda label: (KINDS.index(label.split(":")[0]), label))
-    return ("Percent right with 95 % interval, and how many; first: the question that comes with the picture, later: the "
-            "three after it.\n\n" + _table(columns, [_lines(each) for each in figures], _lines(figures[0])) +
-            "\nBy what the right answer is:\n\n" + _table(columns, [each["details"] for each in figures], details))
+    text = ["Percent right with 95 % interval, and how many; first: the question that comes with the picture, later: the "
+            "three after it.\n"]
+    one, two = [name for name in ("new", "held") if name in found], [name for name in ("two",) if name in found]
+    text += [_table(found, names, _lines) for names in (one, two) if names]
+    text += ["By what the right answer is:\n"]
+    text += [_table(found, names, lambda figures: figures["details"]) for names in (one, two) if names]
+    return "\n".join(text)
 
 
 def arguments():
@@ -193,6 +199,7 @@ def arguments():
     parser.add_argument("--per-kind", type=int, default=1002, help="first questions of each kind about new layouts, and "
                         "as many later ones (rounded up to threes)")
     parser.add_argument("--held", type=int, help="the same about held-out pairs; default: a third of it")
+    parser.add_argument("--two", type=int, help="the same about two pictures; default: a third of it")
     parser.add_argument("--threads", type=int, default=12, help="conversations at once")
     parser.add_argument("--seed", type=int, default=0, help="other pictures and questions; never those of training")
     return parser.parse_args()
@@ -200,15 +207,16 @@ def arguments():
 
 def measure(args, answers, target, settings):
     client = Client(target, args.policy, args.budget, args.pure_sink)
-    blocks = dict(new=args.per_kind, held=args.per_kind // 3 if args.held is None else args.held)
-    wanted = [(name, index) for name, count in blocks.items()
-              for index in range(-(-count // LATER) * LATER * len(KINDS))]
-    # Sets side by side: figures of a run that is not finished are of both.
-    wanted.sort(key=lambda each: (each[1] / (blocks[each[0]] * len(KINDS)), each[0]))
+    third = args.per_kind // 3
+    asked = dict(new=args.per_kind, held=third if args.held is None else args.held,
+                 two=third if args.two is None else args.two)
+    counts = {name: -(-count // LATER) * LATER * len(SETS[name]) for name, count in asked.items()}
+    wanted = [(name, index) for name, count in counts.items() for index in range(count)]
+    wanted.sort(key=lambda each: (each[1] / counts[each[0]], each[0]))  # all sets at once
     Run(client, answers, wanted, args.seed).all(args.threads)
     model = client.model()
-    asked = {f"{name}/{index}" for name, index in wanted}
-    rows = [row for talk in answers.rows for row in talk if row["id"].rpartition("/")[0] in asked]
+    names = {f"{name}/{index}" for name, index in wanted}
+    rows = [row for talk in answers.rows for row in talk if row["id"].rpartition("/")[0] in names]
     about = dict(name=model.name, weights=model.weight_type, image_tokens=model.image_tokens, device=model.device)
     return summary(rows, settings, about)
 

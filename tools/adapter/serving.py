@@ -73,16 +73,17 @@ class Client:
         return self.stub.GetModel(self.api.GetModelRequest(), timeout=60)
 
     def converse(self, pictures, questions, tokens=128):
-        """Answers (text, cache state) in one new session; `pictures`: one encoded file or None for each turn."""
+        """Answers (text, cache state) in one new session; `pictures`: encoded files, all in the first message."""
         session = self.stub.OpenSession(self.opening, timeout=60).session.session_id
         try:
-            return [self._ask(session, picture, question, tokens) for picture, question in zip(pictures, questions)]
+            return [self._ask(session, pictures if turn == 0 else [], question, tokens)
+                    for turn, question in enumerate(questions)]
         finally:
             self.stub.CloseSession(self.api.CloseSessionRequest(session_id=session), timeout=60)
 
-    def _ask(self, session, picture, question, tokens):
+    def _ask(self, session, pictures, question, tokens):
         request = self.api.GenerateRequest(session_id=session, max_tokens=tokens)
-        if picture is not None:
+        for picture in pictures:
             request.parts.add(image=dict(data=picture))
         request.parts.add(text=question)
         text, cache = [], None

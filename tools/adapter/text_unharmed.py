@@ -24,7 +24,7 @@ CHATS = [["What is gravity?", "Who found that out?"], ["Where is the capital of 
 
 
 def asked(target, pictures):
-    """Everything that is to be the same, and how long it took in tokens"""
+    """Everything that is to be the same"""
     client = Client(target)
     scored = []
     for name in TEXTS:
@@ -33,9 +33,9 @@ def asked(target, pictures):
             half = start + WINDOW // 2
             scored.append(client.score(text[start:half], text[half:start + WINDOW]))
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        chats = [pool.submit(client.converse, [None] * len(chat), chat) for chat in CHATS]
+        chats = [pool.submit(client.converse, [], chat) for chat in CHATS]
         for picture in pictures:
-            pool.submit(client.converse, [picture, None], ["What is in the picture?", "And where?"])
+            pool.submit(client.converse, [picture], ["What is in the picture?", "And where?"])
         answers = [[text for text, _ in chat.result()] for chat in chats]
     return scored, answers
 
@@ -46,7 +46,7 @@ def main():
     args = parser.parse_args()
     flags = args.server_flags.split() + ["--weights", "f32"]  # the same answers whatever runs beside them
     painter = Painter()
-    pictures = [conversation("new", index).picture(painter) for index in range(3)]
+    pictures = [conversation("new", index).pictures(painter)[0] for index in range(3)]
     with Server(args.build, flags + (["--vision", str(args.vision)] if args.vision else [])) as target:
         seeing = asked(target, pictures)
     with Server(args.build, flags + ["--vision", "none"]) as target:

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tools/adapter"))
 
+import pairs  # noqa: E402
 from lanes import ASSISTANT, END, SYSTEM, USER  # noqa: E402
 from painter import Painter  # noqa: E402
 from questions import ask  # noqa: E402
@@ -31,7 +32,7 @@ EOS = 2
 ANSWER_TOKENS = 72  # as in bundled_folder.cpp
 KINDS = ["describe", "where", "count", "left", "at"]  # of the turns about one picture
 SCENES = 4
-PAIR_QUESTIONS = ["Describe the image in detail.", "What color is the background?"]  # about two pictures
+PAIR_TURNS = 3  # about two pictures
 MAX_OBJECTS = 5  # more do not fit ANSWER_TOKENS
 
 
@@ -126,9 +127,9 @@ class Scenes:
         self.rng, self.noise = random.Random(f"goldens/{seed}"), np.random.default_rng([seed, 20])
         self.painter, self.folder = Painter(), folder
 
-    def draw(self, count=None):
+    def draw(self):
         while True:
-            scene = make_scene(self.rng, count, pairs="any")
+            scene = make_scene(self.rng, pairs="any")
             if len(scene.things) <= MAX_OBJECTS:
                 return scene
 
@@ -150,10 +151,10 @@ class Scenes:
                 return [self.save(scene, f"scene{index}", index % 2)], [turn[1:] for turn in turns]
 
     def pair(self, index):
-        """Two pictures in one message: only what they both have is asked, and no answer is expected."""
-        scenes = [self.draw(count=1) for _ in range(2)]
-        paths = [self.save(scene, f"scene{index}{'ab'[i]}", False) for i, scene in enumerate(scenes)]
-        return paths, [(question, None) for question in PAIR_QUESTIONS]
+        """Two pictures in one message, the second with one change"""
+        pair = pairs.make_pair(self.rng)
+        paths = [self.save(scene, f"scene{index}{'ab'[i]}", i) for i, scene in enumerate(pair[:2])]
+        return paths, [turn[1:] for turn in pairs.questions(pair, self.rng, PAIR_TURNS)]
 
 
 def main():
