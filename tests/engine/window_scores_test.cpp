@@ -145,7 +145,9 @@ TEST_F(WindowScoresTest, OnlyTheFirstPromptThatMustShrinkIsReadTwice) {
     const std::vector<float> expected = Prompt(*even, 40, 4096);
     const std::vector<float> got = Prompt(*measured, 40, 4096);
     EXPECT_EQ(slices_, reads * layers);
-    if (measured->seen() <= 80) EXPECT_EQ(got, expected);
+    if (measured->seen() <= 80) {
+      EXPECT_EQ(got, expected);
+    }
   }
   EXPECT_EQ(measured->live_entries(), even->live_entries());
 }

@@ -29,7 +29,9 @@ TEST(DevicePolicy, KnowsThePoliciesAndRefusesOthers) {
   }
   for (const std::string_view name : PolicyNames()) {
     const auto policy = DevicePolicy::Make(std::string(name), {});
-    if (!policy.ok()) EXPECT_EQ(policy.status().code(), absl::StatusCode::kUnimplemented) << name;
+    if (!policy.ok()) {
+      EXPECT_EQ(policy.status().code(), absl::StatusCode::kUnimplemented) << name;
+    }
   }
   EXPECT_FALSE(DevicePolicy::Make("h2o", {}).ok());
   EXPECT_EQ(DevicePolicy::Make("none", {}).status().code(), absl::StatusCode::kNotFound);
