@@ -45,6 +45,8 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> MakeRunner(const EngineOptions& opt
                            .budget = options.default_budget};
   const absl::Status status = CheckTraits((*runner)->traits(), defaults);
   if (!status.ok()) return status;
+  // A policy that the device does not know is refused here, not at every session.
+  if (auto cache = (*runner)->MakeCache(defaults); !cache.ok()) return cache.status();
   return runner;
 }
 
@@ -115,10 +117,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(EngineOptions options,
                                                       std::shared_ptr<const Clock> clock) {
   auto pool = MakePool(options, *model);
   if (!pool.ok()) return pool.status();
-  auto runner = MakeRunner(options, *model, pool->get());
-  if (!runner.ok()) return runner.status();
   if (auto policy = MakePolicy(options.default_policy); !policy.ok()) return policy.status();
   if (absl::Status status = ValidateBudget(options.default_budget); !status.ok()) return status;
+  auto runner = MakeRunner(options, *model, pool->get());
+  if (!runner.ok()) return runner.status();
   return std::unique_ptr<Engine>(
       new Engine(std::make_unique<Impl>(std::move(options), std::move(model), std::move(observer),
                                         std::move(clock), *std::move(pool), *std::move(runner))));

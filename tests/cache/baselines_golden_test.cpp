@@ -70,7 +70,7 @@ LayerView ViewOf(const nlohmann::json& golden, const std::vector<float>& k,
 }
 
 TEST_F(BaselinesGoldenTest, WhatAFoldKeeps) {
-  const std::pair<const char*, const char*> kPolicies[] = {
+  constexpr std::pair<const char*, const char*> kPolicies[] = {
       {"h2o", "score"}, {"local", "score"}, {"snapkv", "window"}, {"keydiff", "score"}};
   for (const auto& golden : cases_) {
     const std::vector<float> k = Floats(golden, "k");

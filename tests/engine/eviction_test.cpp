@@ -96,6 +96,13 @@ INSTANTIATE_TEST_SUITE_P(Policies, Rebuild,
                                            Setup{"elastic", Budget::Ratio(0.3)},
                                            Setup{"full", Budget::Ratio(1)}));
 
+INSTANTIATE_TEST_SUITE_P(
+    Baselines, Rebuild,
+    ::testing::Values(Setup{"h2o", Budget::Ratio(0.2)}, Setup{"keydiff", Budget::Tokens(12)},
+                      Setup{"local", Budget::Ratio(0.2)}, Setup{"official", Budget::Ratio(0.4)},
+                      Setup{"prefixkv", Budget::Ratio(0.2)}, Setup{"prefixkv", Budget::Tokens(50)},
+                      Setup{"random", Budget::Ratio(0.2)}, Setup{"snapkv", Budget::Ratio(0.4)}));
+
 // The session itself is its own twin: it is forked where the budget changes in mid-answer, so that
 // both have the same history, and one of the two is evicted.
 TEST(Eviction, RemembersABudgetThatChangedInMidAnswer) {

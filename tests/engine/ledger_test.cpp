@@ -63,9 +63,9 @@ class RandomOperations {
   }
 
   void Open() {
-    static const char* const kPolicies[] = {"full", "elastic", "concertina"};
     OpenSessionParams params;
-    params.cache.policy = kPolicies[Pick(3)];
+    const auto names = PolicyNames();
+    params.cache.policy = names[Pick(static_cast<unsigned>(names.size()))];
     params.cache.budget = RandomBudget();
     params.cache.entry_type = static_cast<EntryType>(Pick(3));
     auto session = engine_.Open(params);

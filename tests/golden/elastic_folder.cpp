@@ -6,10 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "cache/anchors.h"
-#include "models/kernels/prefill_attention.h"
+#include "tests/cache/session_driver.h"
 #include "tests/golden/compare.h"
 #include "tests/golden/elastic_session.h"
 #include "tests/golden/folder_checks.h"
+#include "tests/golden/official_case.h"
 
 namespace concertina::testing {
 namespace {
@@ -27,42 +28,6 @@ std::vector<float> ToFloats(const std::vector<uint16_t>& mass) {
   return {mass.begin(), mass.end()};
 }
 
-// The importance of a prompt's tokens as the engine's attention adds it up: [keys].
-std::vector<float> Importance(const std::vector<float>& q, int64_t heads,
-                              const ElasticPrompt& prompt) {
-  const int64_t width = heads * prompt.dims;
-  std::vector<float> rows(q.size()), out(q.size());  // [rows, heads, dims]
-  for (int64_t head = 0; head < heads; ++head) {
-    for (int64_t row = 0; row < prompt.entries; ++row) {
-      std::copy_n(q.data() + (head * prompt.entries + row) * prompt.dims, prompt.dims,
-                  rows.data() + row * width + head * prompt.dims);
-    }
-  }
-  std::vector<float> sums(static_cast<size_t>(prompt.heads) * prompt.entries);
-  PrefillAttentionArgs args;
-  args.heads = heads;
-  args.kv_heads = prompt.heads;
-  args.head_dim = prompt.dims;
-  args.scale = 1.0F / std::sqrt(static_cast<float>(prompt.dims));
-  args.q = rows.data();
-  args.q_stride = width;
-  args.k = prompt.k.data();
-  args.v = prompt.v.data();
-  args.kv_head_stride = int64_t{prompt.entries} * prompt.dims;
-  args.rows = prompt.entries;
-  args.out = out.data();
-  args.out_stride = width;
-  args.column_sums = sums.data();
-  args.column_stride = prompt.entries;
-  Workspace workspace;
-  PrefillAttention(args, workspace);
-  std::vector<float> mean(static_cast<size_t>(prompt.entries));
-  for (size_t i = 0; i < sums.size(); ++i) {
-    mean[i % mean.size()] += sums[i] / static_cast<float>(prompt.heads);
-  }
-  return mean;
-}
-
 class ElasticCase {
  public:
   ElasticCase(const nlohmann::json& info, GoldenFolder* folder, Report* report)
@@ -71,12 +36,7 @@ class ElasticCase {
   void Check() {
     report_->BeginCase(name_);
     const std::string kind = info_.at("kind");
-    if (kind == "official") {
-      for (const std::string& quantity : folder_->Below(name_)) {
-        folder_->MarkUsed(name_ + "/" + quantity);
-      }
-      return report_->NotChecked("all of it", "the published code's quirks: paper kinds only");
-    }
+    if (kind == "official") return CheckOfficial(info_, folder_, report_);
     if (kind != "paper" && kind != "from_importance" && kind != "remerge") {
       return report_->NotChecked("all of it", "unknown kind");
     }
@@ -116,7 +76,7 @@ class ElasticCase {
         shape[2] != prompt_.dims) {
       return report_->Failed("importance", "the shape of q does not fit k");
     }
-    CompareFloats(name_, "importance", Importance(q, shape[0], prompt_),
+    CompareFloats(name_, "importance", ImportanceOf(q, shape[0], prompt_),
                   kImportanceTolerancePerRow * static_cast<double>(prompt_.entries), folder_,
                   report_);
   }
@@ -170,7 +130,8 @@ class ElasticCase {
       return report_->Failed(name, "mass_in has another length");
     }
     const MergedHead merged = MergeAll(in, anchors, mode);
-    const ElasticSession session(in, mode, Budget::Tokens(info_.at("n_requested")));
+    const ElasticSession session(in, PolicyOf("elastic", {.merge = mode}),
+                                 Budget::Tokens(info_.at("n_requested")));
     if (!session.status().ok()) {
       return report_->Failed(name, std::string(session.status().message()));
     }
@@ -188,7 +149,7 @@ class ElasticCase {
     const std::string deleted_key = part + "_deleted";
     if (budget.is_null() || !folder_->Has(name_ + "/" + part + ".k")) return;
     const bool ratio = part == "decode_ratio";
-    ElasticSession session(prompt_, MergeMode::kMean,
+    ElasticSession session(prompt_, PolicyOf("elastic"),
                            ratio ? Budget::Ratio(budget) : Budget::Tokens(info_.at("n_requested")));
     if (!ratio) session.SetBudget(Budget::Tokens(budget));
     const std::vector<std::vector<int>> deleted = session.Decode(

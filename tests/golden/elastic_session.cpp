@@ -1,7 +1,10 @@
 #include "tests/golden/elastic_session.h"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
+#include "models/kernels/prefill_attention.h"
 #include "tests/cache/session_driver.h"
 
 namespace concertina::testing {
@@ -23,14 +26,49 @@ std::vector<int> Missing(const std::vector<uint32_t>& before, const std::vector<
 
 }  // namespace
 
-ElasticSession::ElasticSession(const ElasticPrompt& prompt, MergeMode mode, const Budget& budget)
+std::vector<float> ImportanceOf(const std::vector<float>& q, int64_t heads,
+                                const ElasticPrompt& prompt) {
+  const int64_t width = heads * prompt.dims;
+  std::vector<float> rows(q.size()), out(q.size());  // [rows, heads, dims]
+  for (int64_t head = 0; head < heads; ++head) {
+    for (int64_t row = 0; row < prompt.entries; ++row) {
+      std::copy_n(q.data() + (head * prompt.entries + row) * prompt.dims, prompt.dims,
+                  rows.data() + row * width + head * prompt.dims);
+    }
+  }
+  std::vector<float> sums(static_cast<size_t>(prompt.heads) * prompt.entries);
+  PrefillAttentionArgs args;
+  args.heads = heads;
+  args.kv_heads = prompt.heads;
+  args.head_dim = prompt.dims;
+  args.scale = 1.0F / std::sqrt(static_cast<float>(prompt.dims));
+  args.q = rows.data();
+  args.q_stride = width;
+  args.k = prompt.k.data();
+  args.v = prompt.v.data();
+  args.kv_head_stride = int64_t{prompt.entries} * prompt.dims;
+  args.rows = prompt.entries;
+  args.out = out.data();
+  args.out_stride = width;
+  args.column_sums = sums.data();
+  args.column_stride = prompt.entries;
+  Workspace workspace;
+  PrefillAttention(args, workspace);
+  std::vector<float> mean(static_cast<size_t>(prompt.entries));
+  for (size_t i = 0; i < sums.size(); ++i) {
+    mean[i % mean.size()] += sums[i] / static_cast<float>(prompt.heads);
+  }
+  return mean;
+}
+
+ElasticSession::ElasticSession(const ElasticPrompt& prompt, std::shared_ptr<const Policy> policy,
+                               const Budget& budget)
     : shape_{.layers = 1, .kv_heads = prompt.heads, .head_dim = prompt.dims} {
   // A page for every entry of the prompt and of the decode steps is more than enough.
   constexpr int64_t kDecodeStepsMax = 256;
   pool_ = MakePool((prompt.entries + kDecodeStepsMax) * prompt.heads, shape_);
-  cache_ = std::make_unique<SessionCache>(pool_.get(), shape_, EntryType::kF32,
-                                          PolicyOf("elastic", {.merge = mode}), budget,
-                                          OnContextEnd::kRefuse);
+  cache_ = std::make_unique<SessionCache>(pool_.get(), shape_, EntryType::kF32, std::move(policy),
+                                          budget, OnContextEnd::kRefuse);
   const auto write = [&](const SessionCache&, int, LayerPrompt* layer) {
     for (int64_t head = 0; head < prompt.heads; ++head) {
       const int64_t row = head * layer->capacity;
@@ -62,12 +100,14 @@ ElasticContents ElasticSession::Contents() const {
 }
 
 std::vector<std::vector<int>> ElasticSession::Decode(const std::vector<float>& k,
-                                                     const std::vector<float>& v) {
+                                                     const std::vector<float>& v,
+                                                     std::span<const int64_t> caps) {
   const int64_t dims = shape_.head_dim;
   const int64_t steps = static_cast<int64_t>(k.size()) / (shape_.kv_heads * dims);
   std::vector<std::vector<int>> deleted;
   cache_->BeginDecode();
   for (int64_t step = 0; step < steps && status_.ok(); ++step) {
+    if (!caps.empty()) SetBudget(Budget::Tokens(caps[step]));
     std::vector<float> new_k, new_v;
     for (int64_t head = 0; head < shape_.kv_heads; ++head) {
       const int64_t at = (head * steps + step) * dims;

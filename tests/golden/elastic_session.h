@@ -2,10 +2,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "cache/merge.h"
 #include "cache/page_pool.h"
 #include "cache/session_cache.h"
 
@@ -27,10 +27,16 @@ struct ElasticContents {
   bool heads_agree = true;  // every head holds the same births and masses
 };
 
-// A session of one layer, policy elastic, f32 entries, whose prompt is given.
+// The importance of a prompt's tokens as the engine's attention adds it up, mean over heads:
+// [keys]. q: [heads][entries][dims].
+std::vector<float> ImportanceOf(const std::vector<float>& q, int64_t heads,
+                                const ElasticPrompt& prompt);
+
+// A session of one layer, f32 entries, whose prompt is given.
 class ElasticSession {
  public:
-  ElasticSession(const ElasticPrompt& prompt, MergeMode mode, const Budget& budget);
+  ElasticSession(const ElasticPrompt& prompt, std::shared_ptr<const Policy> policy,
+                 const Budget& budget);
 
   // Of the prefill and of every call so far.
   const absl::Status& status() const { return status_; }
@@ -38,8 +44,10 @@ class ElasticSession {
   ElasticContents Contents() const;
 
   // Appends entries [heads][steps][dims] one by one. Returns what was deleted at each step: indices
-  // in birth order, each as it was when its turn came.
-  std::vector<std::vector<int>> Decode(const std::vector<float>& k, const std::vector<float>& v);
+  // in birth order, each as it was when its turn came. `caps`: a token budget for every step, or
+  // empty.
+  std::vector<std::vector<int>> Decode(const std::vector<float>& k, const std::vector<float>& v,
+                                       std::span<const int64_t> caps = {});
 
  private:
   void Keep(const absl::Status& status) {

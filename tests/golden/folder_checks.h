@@ -25,7 +25,7 @@ absl::Status CheckBundledModel(const InstalledModels& models, GoldenFolder* fold
 // Sizes and pixels (kPreprocessing): the LLaVA part.
 absl::Status CheckPreprocessing(GoldenFolder* folder, Report* report);
 
-// Cache policies (kElastic): the kinds of the paper.
+// Cache policies (kElastic): the paper and the code published with it.
 absl::Status CheckElastic(GoldenFolder* folder, Report* report);
 
 }  // namespace concertina::testing

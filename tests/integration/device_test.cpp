@@ -291,6 +291,11 @@ TEST_F(DeviceProcess, WhatTheDeviceCannotDoIsRefusedByName) {
   client::OpenOptions rebase;
   rebase.policy.emplace().set_on_context_end(v1::ON_CONTEXT_END_REBASE);
   ExpectRefused(client_->Open(rebase).status(), invalid, "policy.on_context_end");
+  for (const char* name : {"h2o", "keydiff", "local", "official", "prefixkv", "random", "snapkv"}) {
+    client::OpenOptions policy;
+    policy.policy.emplace().set_name(name);
+    ExpectRefused(client_->Open(policy).status(), invalid, "policy.name");
+  }
   client::Conversation conversation = Open();
   ExpectRefused(conversation.SetBudget(*bytes.budget).status(), invalid, "budget.bytes");
   ExpectRefused(conversation.Fork().status(), absl::StatusCode::kUnimplemented, "");

@@ -128,6 +128,10 @@ TEST(CacheOptionsTest, WhatWouldNotActIsRefused) {
   policy.set_entry_type(static_cast<v1::EntryType>(77));
   EXPECT_EQ(FieldOfError(ParseCacheOptions(&policy, nullptr, "full")), "policy.entry_type");
   policy.Clear();
+  policy.set_on_context_end(v1::ON_CONTEXT_END_REBASE);
+  EXPECT_EQ(FieldOfError(ParseCacheOptions(&policy, nullptr, "official")), "policy.on_context_end");
+  EXPECT_TRUE(ParseCacheOptions(&policy, nullptr, "elastic").ok());
+  policy.Clear();
   policy.set_on_context_end(static_cast<v1::OnContextEnd>(77));
   EXPECT_EQ(FieldOfError(ParseCacheOptions(&policy, nullptr, "full")), "policy.on_context_end");
 }

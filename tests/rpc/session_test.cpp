@@ -216,7 +216,7 @@ TEST_F(SessionTest, ModelIsDescribed) {
   EXPECT_EQ(model.default_policy().name(), "concertina");
   EXPECT_EQ(model.default_budget().ratio(), 0.2);
   EXPECT_EQ(model.default_entry_type(), v1::ENTRY_TYPE_F32);
-  EXPECT_THAT(model.policies(), ::testing::IsSupersetOf({"full", "elastic", "concertina"}));
+  EXPECT_THAT(model.policies(), ::testing::IsSupersetOf({"full", "elastic", "concertina", "h2o"}));
 }
 
 TEST_F(SessionTest, EveryCopyOfTheWeightsIsListed) {

@@ -27,6 +27,13 @@ TEST(DevicePolicy, KnowsThePoliciesAndRefusesOthers) {
   for (const char* name : {"concertina", "elastic", "full"}) {
     EXPECT_TRUE(DevicePolicy::Make(name, {}).ok()) << name;
   }
+  for (const std::string_view name : PolicyNames()) {
+    const auto policy = DevicePolicy::Make(std::string(name), {});
+    if (!policy.ok()) {
+      EXPECT_EQ(policy.status().code(), absl::StatusCode::kUnimplemented) << name;
+    }
+  }
+  EXPECT_FALSE(DevicePolicy::Make("h2o", {}).ok());
   EXPECT_EQ(DevicePolicy::Make("none", {}).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(DevicePolicy::Make("concertina", {.slope_r = 0.0}).status().code(),
             absl::StatusCode::kInvalidArgument);

@@ -1,0 +1,106 @@
+// Every policy through the API: turns, what is given back, and options that would not act.
+#include <set>
+
+#include "tests/rpc/server_fixture.h"
+
+namespace concertina::testing {
+namespace {
+
+class PoliciesTest : public ServerTest {
+ protected:
+  static v1::OpenSessionRequest OpenWith(const std::string& policy, double ratio) {
+    v1::OpenSessionRequest request;
+    request.mutable_policy()->set_name(policy);
+    request.mutable_budget()->set_ratio(ratio);
+    return request;
+  }
+
+  std::vector<std::string> Policies() {
+    grpc::ClientContext context;
+    v1::GetModelResponse model;
+    EXPECT_TRUE(stub().GetModel(&context, {}, &model).ok());
+    return {model.policies().begin(), model.policies().end()};
+  }
+
+  // Of every token of two turns; the budget is held after both.
+  std::vector<float> Logprobs(const std::string& id, double ratio) {
+    std::vector<float> logprobs;
+    for (const char* text : {"Tell me the price of the red car in 2024, and of the green one.",
+                             "Which of them is the faster one?"}) {
+      v1::GenerateRequest request = TextTurn(id, text, 16);
+      request.set_logprobs(true);
+      request.set_ignore_eos(true);
+      const Turn turn = RunTurn(stub(), request);
+      EXPECT_TRUE(turn.status.ok()) << turn.status.error_message();
+      for (const auto& event : turn.events) {
+        logprobs.insert(logprobs.end(), event.delta().logprobs().begin(),
+                        event.delta().logprobs().end());
+      }
+      const v1::CacheState cache = SessionOrDie(id).cache();
+      const auto kept = static_cast<int64_t>(ratio * static_cast<double>(cache.tokens_seen()));
+      EXPECT_EQ(cache.live_entries(), kept * 3 * 4);
+    }
+    return logprobs;
+  }
+
+  std::string FieldRefused(const v1::OpenSessionRequest& request) {
+    grpc::ClientContext context;
+    v1::OpenSessionResponse response;
+    const grpc::Status status = stub().OpenSession(&context, request, &response);
+    EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT) << request.ShortDebugString();
+    return DetailsOf(status).field;
+  }
+};
+
+// Weights are deterministic: whatever differs, differs because other entries were kept.
+TEST_F(PoliciesTest, EachAnswersFromWhatItKept) {
+  StartServer();
+  const std::vector<float> full = Logprobs(OpenOrDie(stub(), OpenWith("full", 1)), 1);
+  std::set<std::vector<float>> different = {full};
+  size_t policies = 0;
+  for (const std::string& name : Policies()) {
+    if (name == "full") continue;
+    const std::string id = OpenOrDie(stub(), OpenWith(name, 0.25));
+    const std::vector<float> logprobs = Logprobs(id, 0.25);
+    EXPECT_EQ(logprobs.front(), full.front()) << name;  // sampled before anything was dropped
+    EXPECT_TRUE(different.insert(logprobs).second) << name;
+    EXPECT_EQ(logprobs, Logprobs(OpenOrDie(stub(), OpenWith(name, 0.25)), 0.25)) << name;
+    EXPECT_EQ(SessionOrDie(id).policy().name(), name);
+    ++policies;
+  }
+  EXPECT_GE(policies, 9U);
+}
+
+TEST_F(PoliciesTest, WhatPositionsDoAtTheEndOfTheContext) {
+  StartServer();
+  const std::set<std::string> refusing = {"elastic", "full", "official"};
+  for (const std::string& name : Policies()) {
+    const std::string id = OpenOrDie(stub(), OpenWith(name, 0.5));
+    EXPECT_EQ(SessionOrDie(id).policy().on_context_end(),
+              refusing.contains(name) ? v1::ON_CONTEXT_END_REFUSE : v1::ON_CONTEXT_END_REBASE)
+        << name;
+  }
+  const std::string id = OpenOrDie(stub(), OpenWith("official", 0.5));
+  ASSERT_TRUE(RunTurn(stub(), TextTurn(id, "Which animal is it?", 4)).status.ok());
+  const v1::CacheState cache = SessionOrDie(id).cache();
+  EXPECT_EQ(cache.next_position(), cache.tokens_seen() / 2);
+}
+
+TEST_F(PoliciesTest, OptionsThatWouldNotActAreRefused) {
+  StartServer();
+  for (const std::string& name : Policies()) {
+    if (name == "elastic") continue;
+    v1::OpenSessionRequest sink = OpenWith(name, 0.5);
+    sink.mutable_policy()->set_pure_sink(true);
+    EXPECT_EQ(FieldRefused(sink), "policy.pure_sink") << name;
+    v1::OpenSessionRequest merge = OpenWith(name, 0.5);
+    merge.mutable_policy()->set_merge(v1::MERGE_MODE_NONE);
+    EXPECT_EQ(FieldRefused(merge), "policy.merge") << name;
+  }
+  v1::OpenSessionRequest rebase = OpenWith("official", 0.5);
+  rebase.mutable_policy()->set_on_context_end(v1::ON_CONTEXT_END_REBASE);
+  EXPECT_EQ(FieldRefused(rebase), "policy.on_context_end");
+}
+
+}  // namespace
+}  // namespace concertina::testing
