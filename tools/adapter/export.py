@@ -63,6 +63,7 @@ def main():
         (args.out / name).write_text(json.dumps(value, indent=2) + "\n")
     path = args.out / "adapter.safetensors"
     save_file(weights(args.work), path, metadata={"format": "pt", "lora": "W += lora_B @ lora_A (scale 1)"})
+    path.chmod(0o644)
     size = path.stat().st_size
     print(f"{path}: {size / 1e6:.1f} MB")
     if size > MAX_BYTES:
