@@ -115,6 +115,40 @@ struct DecodeItemChunks {
   float* score_sums;  // null, or [entries]
 };
 
+// The depth of a product with packed codes, in blocks of 32.
+constexpr int64_t kPackedBlocksMax = 8;
+
+// Products of queries and the keys of one group of 32 entries (cache/precision/packed_group.h).
+struct PackedScores {
+  int64_t bits;  // 2 .. 4
+  const uint8_t* tiles;
+  int64_t tile_bytes;
+  const uint8_t* scales;
+  const uint8_t* zeros;
+  int64_t head_dim;  // at most 32 * kPackedBlocksMax
+  const float* q;    // [heads][q_row]
+  int64_t q_row;
+  int64_t heads;
+  float* scores;  // [heads][score_row]: 32 each are written
+  int64_t score_row;
+};
+
+// Sums of the values of some groups, each entry's weighted.
+struct PackedValues {
+  int64_t bits;                  // 2 .. 4
+  const uint8_t* const* groups;  // [groups_count]
+  int64_t groups_count;          // 1 .. kPackedBlocksMax
+  int64_t tiles;                 // offsets in a group
+  int64_t tile_bytes;
+  int64_t scales;
+  int64_t zeros;
+  int64_t head_dim;
+  const float* weights;  // [heads][weight_row]: 32 a group, 0 for entries that are not there
+  int64_t weight_row;
+  int64_t heads;
+  float* values;  // [heads][head_dim], overwritten
+};
+
 // Rows of a vector, keys of a block and vectors of a task of prefill attention in bf16.
 constexpr int64_t kPrefillRows = 16;
 constexpr int64_t kPrefillKeyBlock = 192;
@@ -181,6 +215,8 @@ struct Kernels {
   // Fetches the pages of a chunk that no chunk before it has fetched.
   void (*fetch_chunk)(const DecodeChunk& chunk);
   void (*combine_chunks)(const DecodeItemChunks& item);
+  void (*score_packed)(const PackedScores& task);
+  void (*weigh_packed)(const PackedValues& task);
 
   // Null where there are no bf16 dot products.
   void (*prefill)(const PrefillTask& task);
