@@ -68,14 +68,36 @@ struct KvBlock {
   int64_t bytes;
 };
 
-// Addresses of the pages of one chunk.
+// Addresses of the pages or groups of one chunk, and which of their bytes are read.
 struct DecodePages {
   const uint8_t* const* first;
   const uint8_t* const* end;
+  int64_t begin_bytes;
+  int64_t end_bytes;
 };
 
+// The keys or the values of a group of 32 packed entries: offsets in the group, as GroupLayout
+// (cache/precision/packed_group.h) has them.
+struct PackedPart {
+  int64_t bits;  // 2 .. 4
+  int64_t tiles;
+  int64_t tile_bytes;
+  int64_t scales;
+  int64_t zeros;
+};
+
+struct PackedLayout {
+  int64_t head_dim;  // at most 32 * kPackedBlocksMax
+  PackedPart key;
+  PackedPart value;
+};
+
+// The depth of a product with packed codes, in blocks of 32.
+constexpr int64_t kPackedBlocksMax = 8;
+
 // A run of entries of one DecodeItem (decode_attention.h), as far as it goes without the others:
-// scores become exp(score - highest), values their sum weighted with these.
+// scores become exp(score - highest), values their sum weighted with these. Either rows in pages,
+// or packed groups of which each has 32 scores.
 struct DecodeChunk {
   DecodePages pages;
   DecodePages next;    // of the chunk computed next, fetched meanwhile; empty: none
@@ -96,6 +118,8 @@ struct DecodeChunk {
   float* highest;  // [group] at distances of stat_row, as are sums
   float* sums;
   int64_t stat_row;
+  const int32_t* members;  // of each group; null: rows
+  PackedLayout packed;     // of groups
 };
 
 // All chunks of one DecodeItem, each of chunk_entries entries but the last.
@@ -115,19 +139,11 @@ struct DecodeItemChunks {
   float* score_sums;  // null, or [entries]
 };
 
-// The depth of a product with packed codes, in blocks of 32.
-constexpr int64_t kPackedBlocksMax = 8;
-
-// Products of queries and the keys of one group of 32 entries (cache/precision/packed_group.h).
+// Products of queries and the keys of one group.
 struct PackedScores {
-  int64_t bits;  // 2 .. 4
-  const uint8_t* tiles;
-  int64_t tile_bytes;
-  const uint8_t* scales;
-  const uint8_t* zeros;
-  int64_t head_dim;  // at most 32 * kPackedBlocksMax
-  const float* q;    // [heads][q_row]
-  int64_t q_row;
+  const PackedLayout* layout;
+  const uint8_t* group;
+  const float* q;  // [heads][head_dim]
   int64_t heads;
   float* scores;  // [heads][score_row]: 32 each are written
   int64_t score_row;
@@ -135,14 +151,9 @@ struct PackedScores {
 
 // Sums of the values of some groups, each entry's weighted.
 struct PackedValues {
-  int64_t bits;                  // 2 .. 4
+  const PackedLayout* layout;
   const uint8_t* const* groups;  // [groups_count]
   int64_t groups_count;          // 1 .. kPackedBlocksMax
-  int64_t tiles;                 // offsets in a group
-  int64_t tile_bytes;
-  int64_t scales;
-  int64_t zeros;
-  int64_t head_dim;
   const float* weights;  // [heads][weight_row]: 32 a group, 0 for entries that are not there
   int64_t weight_row;
   int64_t heads;

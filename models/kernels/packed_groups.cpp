@@ -1,23 +1,33 @@
 #include "models/kernels/packed_groups.h"
 
 #include "cache/check.h"
-#include "models/kernels/isa.h"
+#include "models/kernels/packed_layout.h"
 
 namespace concertina {
 
 static_assert(kWeighedGroupsMax == isa::kPackedBlocksMax);
 
+isa::PackedLayout PackedLayoutOf(const GroupLayout& layout) {
+  CONCERTINA_CHECK(layout.blocks() <= isa::kPackedBlocksMax, "heads are too large for groups");
+  return {.head_dim = layout.head_dim(),
+          .key = {.bits = layout.bits().key,
+                  .tiles = layout.key_tile(0, 0),
+                  .tile_bytes = TileBytes(layout.bits().key),
+                  .scales = layout.key_scales(),
+                  .zeros = layout.key_zeros()},
+          .value = {.bits = layout.bits().value,
+                    .tiles = layout.value_tile(0, 0),
+                    .tile_bytes = TileBytes(layout.bits().value),
+                    .scales = layout.value_scales(),
+                    .zeros = layout.value_zeros()}};
+}
+
 void ScoreGroup(const GroupLayout& layout, const uint8_t* group, const float* q, int64_t heads,
                 float* scores, int64_t score_row) {
-  CONCERTINA_CHECK(layout.blocks() <= isa::kPackedBlocksMax, "heads are too large for groups");
-  isa::Active().score_packed({.bits = layout.bits().key,
-                              .tiles = group,
-                              .tile_bytes = TileBytes(layout.bits().key),
-                              .scales = group + layout.key_scales(),
-                              .zeros = group + layout.key_zeros(),
-                              .head_dim = layout.head_dim(),
+  const isa::PackedLayout packed = PackedLayoutOf(layout);
+  isa::Active().score_packed({.layout = &packed,
+                              .group = group,
                               .q = q,
-                              .q_row = layout.head_dim(),
                               .heads = heads,
                               .scores = scores,
                               .score_row = score_row});
@@ -26,14 +36,10 @@ void ScoreGroup(const GroupLayout& layout, const uint8_t* group, const float* q,
 void WeighGroups(const GroupLayout& layout, std::span<const uint8_t* const> groups,
                  const float* weights, int64_t weight_row, int64_t heads, float* values) {
   CONCERTINA_CHECK(!groups.empty() && groups.size() <= kWeighedGroupsMax, "too many groups");
-  isa::Active().weigh_packed({.bits = layout.bits().value,
+  const isa::PackedLayout packed = PackedLayoutOf(layout);
+  isa::Active().weigh_packed({.layout = &packed,
                               .groups = groups.data(),
                               .groups_count = static_cast<int64_t>(groups.size()),
-                              .tiles = layout.value_tile(0, 0),
-                              .tile_bytes = TileBytes(layout.bits().value),
-                              .scales = layout.value_scales(),
-                              .zeros = layout.value_zeros(),
-                              .head_dim = layout.head_dim(),
                               .weights = weights,
                               .weight_row = weight_row,
                               .heads = heads,
