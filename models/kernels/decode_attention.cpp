@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "models/kernels/isa.h"
+#include "models/kernels/packed_layout.h"
 #include "models/kernels/parallel.h"
 
 // An item is computed in chunks of kChunk entries that are combined when the last of them is there,
@@ -19,7 +20,32 @@ constexpr int64_t kChunk = 64;  // entries: keys or values of a chunk take a qua
 constexpr int64_t kRangeChunksMin = 16;  // of a range when there is more than one per thread
 constexpr int64_t kRangesPerThreadMax = 32;
 
-int64_t ChunksOf(const DecodeItem& item) { return (item.head.entries + kChunk - 1) / kChunk; }
+constexpr int64_t kChunkGroups = kChunk / kGroupEntries;
+
+int64_t ChunksOf(const PackedHead& packed) {
+  return (packed.count + kChunkGroups - 1) / kChunkGroups;
+}
+
+int64_t ChunksOf(const DecodeItem& item) {
+  int64_t chunks = (item.head.entries + kChunk - 1) / kChunk;
+  for (const PackedHead& packed : item.packed) chunks += ChunksOf(packed);
+  return chunks;
+}
+
+// A chunk of an item: among those of a kind of groups, or of its pages.
+struct Part {
+  const PackedHead* packed;  // null: pages
+  int64_t chunk;
+};
+
+Part PartOf(const DecodeItem& item, int64_t chunk) {
+  for (const PackedHead& packed : item.packed) {
+    const int64_t chunks = ChunksOf(packed);
+    if (chunk < chunks) return {&packed, chunk};
+    chunk -= chunks;
+  }
+  return {nullptr, chunk};
+}
 
 int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -120,11 +146,20 @@ DecodeRun::Place DecodeRun::PlaceOf(int64_t chunk) const {
 }
 
 isa::DecodePages DecodeRun::PagesOf(Place place) const {
-  const PagedHead& head = items_[static_cast<size_t>(place.item)].head;
-  const int64_t first = place.chunk * kChunk;
+  const DecodeItem& item = items_[static_cast<size_t>(place.item)];
+  const Part part = PartOf(item, place.chunk);
+  if (part.packed != nullptr) {
+    const int64_t first = part.chunk * kChunkGroups;
+    const int64_t end = std::min(part.packed->count, first + kChunkGroups);
+    return {part.packed->groups + first, part.packed->groups + end, 0,
+            part.packed->layout->bytes()};
+  }
+  const PagedHead& head = item.head;
+  const int64_t first = part.chunk * kChunk;
   const int64_t last = std::min(head.entries, first + kChunk) - 1;
-  return {head.pages + first / head.entries_per_page,
-          head.pages + last / head.entries_per_page + 1};
+  const isa::KvBlock v = BlockAt(layout_.v_offset, layout_, head.entries_per_page);
+  return {head.pages + first / head.entries_per_page, head.pages + last / head.entries_per_page + 1,
+          layout_.k_offset, v.offset + v.bytes};
 }
 
 // The second of the ranges that share an item, whose record it gets; 0 for an item in one range.
@@ -136,33 +171,43 @@ int64_t DecodeRun::SharedBy(int64_t item) const {
 isa::DecodeChunk DecodeRun::ChunkAt(Place place, float* floats) const {
   const DecodeItem& item = items_[static_cast<size_t>(place.item)];
   const int64_t d = layout_.head_dim;
-  const int64_t first = place.chunk * kChunk;
+  const Part part = PartOf(item, place.chunk);
+  const int64_t first = part.chunk * kChunk;  // among the entries of its part
+  const int64_t slot = place.chunk * kChunk;
   const Record record(ChunksOf(item), item.group, d);
-  return {.pages = PagesOf(place),
-          .next = {},
-          .first_slot = first % item.head.entries_per_page,
-          .count = std::min(item.head.entries - first, kChunk),
-          .entries_per_page = item.head.entries_per_page,
-          .head_dim = d,
-          .type = layout_.type,
-          .k = BlockAt(layout_.k_offset, layout_, item.head.entries_per_page),
-          .v = BlockAt(layout_.v_offset, layout_, item.head.entries_per_page),
-          .q = item.q,
-          .group = item.group,
-          .scale = scale_,
-          .bias = item.bias == nullptr ? nullptr : item.bias + first,
-          .scores = floats + first,
-          .score_row = record.score_row,
-          .values = floats + record.values + place.chunk * item.group * d,
-          .highest = floats + record.highest + place.chunk,
-          .sums = floats + record.sums + place.chunk,
-          .stat_row = record.stat_row};
+  isa::DecodeChunk chunk{.pages = PagesOf(place),
+                         .next = {},
+                         .first_slot = first % item.head.entries_per_page,
+                         .count = std::min(item.head.entries - first, kChunk),
+                         .entries_per_page = item.head.entries_per_page,
+                         .head_dim = d,
+                         .type = layout_.type,
+                         .k = BlockAt(layout_.k_offset, layout_, item.head.entries_per_page),
+                         .v = BlockAt(layout_.v_offset, layout_, item.head.entries_per_page),
+                         .q = item.q,
+                         .group = item.group,
+                         .scale = scale_,
+                         .bias = item.bias == nullptr ? nullptr : item.bias + slot,
+                         .scores = floats + slot,
+                         .score_row = record.score_row,
+                         .values = floats + record.values + place.chunk * item.group * d,
+                         .highest = floats + record.highest + place.chunk,
+                         .sums = floats + record.sums + place.chunk,
+                         .stat_row = record.stat_row,
+                         .members = nullptr,
+                         .packed = {}};
+  if (part.packed != nullptr) {
+    chunk.count = (chunk.pages.end - chunk.pages.first) * kGroupEntries;
+    chunk.members = part.packed->members + part.chunk * kChunkGroups;
+    chunk.packed = PackedLayoutOf(*part.packed->layout);
+  }
+  return chunk;
 }
 
 void DecodeRun::Combine(int64_t index, float* floats) const {
   const DecodeItem& item = items_[static_cast<size_t>(index)];
   const Record record(ChunksOf(item), item.group, layout_.head_dim);
-  kernels_.combine_chunks({.entries = item.head.entries,
+  kernels_.combine_chunks({.entries = DecodeSlots(item),
                            .chunk_entries = kChunk,
                            .chunks = ChunksOf(item),
                            .head_dim = layout_.head_dim,
@@ -214,8 +259,14 @@ void DecodeAttention(std::span<const DecodeItem> items, const PageLayout& layout
   ParallelTasks(run.ranges(), [&](int worker, int64_t range) { run.Range(worker, range); });
 }
 
-int64_t DecodeScratchBytes(int64_t items, int64_t entries, int64_t group, int64_t head_dim) {
-  const Record record((entries + kChunk - 1) / kChunk, group, head_dim);
+int64_t DecodeSlots(const DecodeItem& item) {
+  int64_t chunks = 0;
+  for (const PackedHead& packed : item.packed) chunks += ChunksOf(packed);
+  return chunks * kChunk + item.head.entries;
+}
+
+int64_t DecodeScratchBytes(int64_t items, int64_t slots, int64_t group, int64_t head_dim) {
+  const Record record((slots + kChunk - 1) / kChunk, group, head_dim);
   const int64_t ranges = kRangesPerThreadMax * Threads();
   // Every thread has a record, and every item that two ranges share.
   const int64_t records = Threads() + std::min(items, ranges);

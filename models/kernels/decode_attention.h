@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 
+#include "cache/precision/packed_group.h"
 #include "models/kernels/kv_type.h"
 #include "models/kernels/workspace.h"
 
@@ -26,16 +27,31 @@ struct PageLayout {
   int64_t v_offset = 0;
 };
 
+// More entries of the same head, packed. `members`: of each group, 1 to 32.
+struct PackedHead {
+  const GroupLayout* layout = nullptr;
+  const uint8_t* const* groups = nullptr;  // addresses of any alignment
+  const int32_t* members = nullptr;
+  int64_t count = 0;  // groups
+};
+
 // One query token's attention over one key head's entries (all are visible), for the `group` query
-// heads that share it. entries >= 1.
+// heads that share it. At least one entry in all.
+//
+// Entries have slots: 32 for each packed group, of each kind a multiple of 64, then those in pages.
+// Slots without an entry get no attention.
 struct DecodeItem {
   PagedHead head;
   const float* q = nullptr;  // [group, head_dim], already rotated
   int64_t group = 1;
   float* out = nullptr;         // [group, head_dim]
-  float* score_sums = nullptr;  // null, or [entries]: += mean over the group of the probability
-  const float* bias = nullptr;  // null, or [entries], added to the scaled scores
+  float* score_sums = nullptr;  // null, or [slots]: += mean over the group of the probability
+  const float* bias = nullptr;  // null, or [slots], finite, added to the scaled scores
+  PackedHead packed[2] = {};    // kinds of groups
 };
+
+// The slots of an item's entries.
+int64_t DecodeSlots(const DecodeItem& item);
 
 // Ragged decode attention: items are independent, of any lengths; one long item is spread over the
 // threads as well as many short ones. Deterministic: an item's result does not depend on the other
@@ -44,8 +60,8 @@ struct DecodeItem {
 void DecodeAttention(std::span<const DecodeItem> items, const PageLayout& layout, float scale,
                      Workspace& workspace);
 
-// The most bytes of `workspace` that up to so many items of up to so many entries use. More may be
+// The most bytes of `workspace` that up to so many items of up to so many slots use. More may be
 // asked for, which is never touched.
-int64_t DecodeScratchBytes(int64_t items, int64_t entries, int64_t group, int64_t head_dim);
+int64_t DecodeScratchBytes(int64_t items, int64_t slots, int64_t group, int64_t head_dim);
 
 }  // namespace concertina

@@ -68,14 +68,36 @@ struct KvBlock {
   int64_t bytes;
 };
 
-// Addresses of the pages of one chunk.
+// Addresses of the pages or groups of one chunk, and which of their bytes are read.
 struct DecodePages {
   const uint8_t* const* first;
   const uint8_t* const* end;
+  int64_t begin_bytes;
+  int64_t end_bytes;
 };
 
+// The keys or the values of a group of 32 packed entries: offsets in the group, as GroupLayout
+// (cache/precision/packed_group.h) has them.
+struct PackedPart {
+  int64_t bits;  // 2 .. 4
+  int64_t tiles;
+  int64_t tile_bytes;
+  int64_t scales;
+  int64_t zeros;
+};
+
+struct PackedLayout {
+  int64_t head_dim;  // at most 32 * kPackedBlocksMax
+  PackedPart key;
+  PackedPart value;
+};
+
+// The depth of a product with packed codes, in blocks of 32.
+constexpr int64_t kPackedBlocksMax = 8;
+
 // A run of entries of one DecodeItem (decode_attention.h), as far as it goes without the others:
-// scores become exp(score - highest), values their sum weighted with these.
+// scores become exp(score - highest), values their sum weighted with these. Either rows in pages,
+// or packed groups of which each has 32 scores.
 struct DecodeChunk {
   DecodePages pages;
   DecodePages next;    // of the chunk computed next, fetched meanwhile; empty: none
@@ -96,6 +118,8 @@ struct DecodeChunk {
   float* highest;  // [group] at distances of stat_row, as are sums
   float* sums;
   int64_t stat_row;
+  const int32_t* members;  // of each group; null: rows
+  PackedLayout packed;     // of groups
 };
 
 // All chunks of one DecodeItem, each of chunk_entries entries but the last.
@@ -113,6 +137,27 @@ struct DecodeItemChunks {
   int64_t stat_row;
   float* out;
   float* score_sums;  // null, or [entries]
+};
+
+// Products of queries and the keys of one group.
+struct PackedScores {
+  const PackedLayout* layout;
+  const uint8_t* group;
+  const float* q;  // [heads][head_dim]
+  int64_t heads;
+  float* scores;  // [heads][score_row]: 32 each are written
+  int64_t score_row;
+};
+
+// Sums of the values of some groups, each entry's weighted.
+struct PackedValues {
+  const PackedLayout* layout;
+  const uint8_t* const* groups;  // [groups_count]
+  int64_t groups_count;          // 1 .. kPackedBlocksMax
+  const float* weights;  // [heads][weight_row]: 32 a group, 0 for entries that are not there
+  int64_t weight_row;
+  int64_t heads;
+  float* values;  // [heads][head_dim], overwritten
 };
 
 // Rows of a vector, keys of a block and vectors of a task of prefill attention in bf16.
@@ -181,6 +226,8 @@ struct Kernels {
   // Fetches the pages of a chunk that no chunk before it has fetched.
   void (*fetch_chunk)(const DecodeChunk& chunk);
   void (*combine_chunks)(const DecodeItemChunks& item);
+  void (*score_packed)(const PackedScores& task);
+  void (*weigh_packed)(const PackedValues& task);
 
   // Null where there are no bf16 dot products.
   void (*prefill)(const PrefillTask& task);

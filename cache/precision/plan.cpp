@@ -1,0 +1,152 @@
+#include "cache/precision/plan.h"
+
+#include <algorithm>
+#include <iterator>
+#include <numeric>
+#include <utility>
+
+#include "cache/layer_shares.h"
+
+namespace concertina {
+namespace {
+
+constexpr int32_t kFloorRows = 2;  // the first and the newest entry
+
+// Kinds of groups, the best first. 2-bit keys cost more than they save.
+constexpr GroupBits kKinds[] = {{4, 4}, {4, 3}, {3, 2}};
+
+int64_t Sum(std::span<const int32_t> values) {
+  return std::accumulate(values.begin(), values.end(), int64_t{0});
+}
+
+// Groups that hold what the floor's rows do not.
+std::vector<int32_t> GroupsToHold(std::span<const int32_t> holds) {
+  std::vector<int32_t> groups;
+  for (const int32_t held : holds) {
+    groups.push_back((std::max(0, held - kFloorRows) + kGroupEntries - 1) / kGroupEntries);
+  }
+  return groups;
+}
+
+// `some` of all groups, spread over layers in proportion to theirs: as many of the layers up to any
+// one as their part of all, rounded down.
+std::vector<int32_t> InProportion(int64_t some, std::span<const int32_t> groups) {
+  const int64_t all = Sum(groups);
+  std::vector<int32_t> shares;
+  int64_t before = 0;
+  int64_t given = 0;
+  for (const int32_t count : groups) {
+    before += count;
+    const int64_t up_to_here = all > 0 ? some * before / all : 0;
+    shares.push_back(static_cast<int32_t>(up_to_here - given));
+    given = up_to_here;
+  }
+  return shares;
+}
+
+// Too few groups for two per layer: the deepest get theirs first, one each and then another.
+std::vector<int32_t> DeepestFirst(int64_t total, std::span<const int32_t> groups) {
+  std::vector<int32_t> shares(groups.size());
+  for (int32_t round = 1; total > 0; ++round) {
+    for (size_t l = groups.size(); l-- > 0 && total > 0;) {
+      if (groups[l] >= round) {
+        ++shares[l];
+        --total;
+      }
+    }
+  }
+  return shares;
+}
+
+std::vector<int32_t> Dropping(int64_t total, double slope_r, std::span<const int32_t> groups) {
+  int64_t two_each = 0;
+  for (const int32_t count : groups) two_each += std::min(2, count);
+  return total < two_each ? DeepestFirst(total, groups) : LayerShares(total, slope_r, groups);
+}
+
+class Planner {
+ public:
+  Planner(std::span<const int32_t> holds, int64_t head_dim, int64_t row_bytes)
+      : holds_(holds), groups_(GroupsToHold(holds)), row_bytes_(row_bytes) {
+    for (const GroupBits bits : kKinds) bytes_.push_back(GroupLayout(head_dim, bits).bytes());
+    for (const int32_t held : holds) {
+      plan_.layers.push_back({.rows = std::min(held, kFloorRows)});
+      floor_bytes_ += plan_.layers.back().rows * row_bytes;
+    }
+  }
+
+  PrecisionPlan Spend(int64_t payload_bytes, double slope_r) {
+    const int64_t left = std::max<int64_t>(0, payload_bytes - floor_bytes_);
+    const int64_t all = Sum(groups_);
+    if (left >= Sum(holds_) * row_bytes_ - floor_bytes_) {
+      for (size_t l = 0; l < holds_.size(); ++l) plan_.layers[l].rows = holds_[l];
+    } else if (left >= all * bytes_.front()) {
+      RowsAndGroups(left, all);
+    } else if (left < all * bytes_.back()) {
+      plan_.high = plan_.low = kKinds[std::size(kKinds) - 1];
+      SetLow(Dropping(left / bytes_.back(), slope_r, groups_));
+    } else {
+      size_t low = 1;
+      while (left < all * bytes_[low]) ++low;
+      plan_.high = kKinds[low - 1];
+      plan_.low = kKinds[low];
+      SetLow(groups_);
+      Raise(InProportion((left - all * bytes_[low]) / (bytes_[low - 1] - bytes_[low]), groups_));
+    }
+    Count();
+    return std::move(plan_);
+  }
+
+ private:
+  // Whole groups' worth of entries become rows, the best first.
+  void RowsAndGroups(int64_t left, int64_t all) {
+    plan_.high = plan_.low = kKinds[0];
+    SetLow(groups_);
+    const int64_t more = kGroupEntries * row_bytes_ - bytes_.front();
+    const std::vector<int32_t> rows = InProportion((left - all * bytes_.front()) / more, groups_);
+    for (size_t l = 0; l < rows.size(); ++l) {
+      HeadPlan& head = plan_.layers[l];
+      head.low -= rows[l];
+      head.rows = std::min(holds_[l], head.rows + rows[l] * kGroupEntries);
+    }
+  }
+
+  void SetLow(std::span<const int32_t> groups) {
+    for (size_t l = 0; l < groups.size(); ++l) plan_.layers[l].low = groups[l];
+  }
+
+  void Raise(std::span<const int32_t> groups) {
+    for (size_t l = 0; l < groups.size(); ++l) {
+      plan_.layers[l].low -= groups[l];
+      plan_.layers[l].high = groups[l];
+    }
+  }
+
+  int64_t BytesOf(GroupBits bits) const {
+    return bytes_[static_cast<size_t>(std::find(std::begin(kKinds), std::end(kKinds), bits) -
+                                      std::begin(kKinds))];
+  }
+
+  void Count() {
+    for (const HeadPlan& head : plan_.layers) {
+      plan_.payload_bytes +=
+          head.rows * row_bytes_ + head.high * BytesOf(plan_.high) + head.low * BytesOf(plan_.low);
+    }
+  }
+
+  std::span<const int32_t> holds_;
+  std::vector<int32_t> groups_;
+  std::vector<int64_t> bytes_;  // of a group, by kind
+  int64_t row_bytes_;
+  int64_t floor_bytes_ = 0;
+  PrecisionPlan plan_;
+};
+
+}  // namespace
+
+PrecisionPlan PlanPrecision(int64_t payload_bytes, std::span<const int32_t> holds, int64_t head_dim,
+                            int64_t row_bytes, double slope_r) {
+  return Planner(holds, head_dim, row_bytes).Spend(payload_bytes, slope_r);
+}
+
+}  // namespace concertina
