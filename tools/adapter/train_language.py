@@ -7,20 +7,22 @@ With `--sight oracle` image tokens are what the tower is taught to say, plus noi
 the tower. With `--sight follow` they come from the tower that another process is training, as it is on disk. With
 `--sight tower` they come from the tower, which is trained on, by the language model's own loss.
 """
+import pathlib
 import random
 import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 import pairs
 from lanes import IGNORED, Packer
-from language import Language
+from language import HIDDEN_PARTS, Language
 from painter import Painter
 from questions import KINDS, questions
 from spelling import TOKENS, entry_embeddings, spell
-from tower import Eye
+from tower import Eye, load_hub_names
 from train_tower import spelling_loss
 from training import (Average, Clock, common_arguments, language_embedding, language_state, pixels_of, save_checkpoint,
                       start_ranks, tokenizer)
@@ -170,6 +172,7 @@ def main():
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--eye-rate", type=float, default=3e-4)
     parser.add_argument("--spelling", type=float, default=1., help="weight of the spelling loss")
+    parser.add_argument("--init", type=pathlib.Path, help="folder of an export to start from when there is no checkpoint")
     parser.add_argument("--scenes", type=int, default=24, help="pictures of an evaluation")
     parser.add_argument("--evaluate", type=float, default=6, help="minutes between evaluations")
     args = parser.parse_args()
@@ -178,9 +181,22 @@ def main():
     path, tower = args.work / "language_adapter.pt", args.work / "tower.pt"
     if path.exists():
         teacher.language.load_state_dict(torch.load(path)["adapter"])
+    elif args.init:
+        start_from(teacher, load_file(args.init / "adapter.safetensors"), tower)
     if args.sight != "oracle":
         teacher.follow()
     train(args, teacher, path, tower)
+
+
+def start_from(teacher, tensors, tower):
+    """Takes the weights that export.py wrote, and the tower as a checkpoint."""
+    load_hub_names(teacher.eye, tensors)
+    save_checkpoint(tower, eye=teacher.eye.state_dict())
+    for index, block in enumerate(teacher.language.blocks):
+        for part in HIDDEN_PARTS:
+            name = f"language_model.model.layers.{index}.self_attn.{part}_proj."
+            block.lora_A[part].data.copy_(tensors[name + "lora_A.weight"])
+            block.lora_B[part].data.copy_(tensors[name + "lora_B.weight"])
 
 
 def train(args, teacher, path, tower):
