@@ -72,12 +72,15 @@ TEST(PreprocessClip, EqualsBundledModelGoldens) {
   const auto cases = testing::ReadJson(folder + "cases.json");
   for (const auto& row : cases.at("cases")) {
     const std::string name = row.at("name").get<std::string>() + "/pixel_values";
-    const double error = testing::MaxDifference(
-        Preprocess(folder + row.at("image").get<std::string>(), config), Golden(**goldens, name));
-    EXPECT_LE(error, kTolerance) << name;
-    ++compared;
+    std::vector<float> pixels;
+    for (const std::string file : row.at("images")) {
+      const std::vector<float> picture = Preprocess(folder + file, config);
+      pixels.insert(pixels.end(), picture.begin(), picture.end());
+      ++compared;
+    }
+    EXPECT_LE(testing::MaxDifference(pixels, Golden(**goldens, name)), kTolerance) << name;
   }
-  EXPECT_EQ(compared, 4);
+  EXPECT_GE(compared, 4);
 }
 
 TEST(PreprocessClip, EqualsClip336Samples) {
