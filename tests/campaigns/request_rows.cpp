@@ -170,7 +170,8 @@ std::vector<StatusRow> RequestRows() {
        "PROMPT_TOO_LONG",
        LongPrompt,
        {"parts"}},
-      {"a budget in bytes, a type of entries or a rebase that the server's device does not have",
+      {"a budget in bytes, a policy, a type of entries or a rebase that the server's device does "
+       "not have",
        "INVALID_ARGUMENT",
        "NOT_ON_DEVICE",
        NotOnDevice,
