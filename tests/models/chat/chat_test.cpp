@@ -43,6 +43,9 @@ nlohmann::json Cases(const std::string& folder) {
   return nlohmann::json::parse(ReadFile(GoldenPath(folder, "cases.json")));
 }
 
+constexpr char kBundledConfig[] =
+    CONCERTINA_SOURCE_DIR "/models/bundled/smollm2-135m-vision/config.json";
+
 std::vector<ChatMessage> Messages(const nlohmann::json& json) {
   std::vector<ChatMessage> messages;
   for (const auto& item : json) {
@@ -151,20 +154,23 @@ TEST(SmollmTest, ConversationsGrowToTheGoldenIds) {
   const auto golden = SafetensorsFile::Open(GoldenPath("bundled-model", "golden.safetensors"));
   ASSERT_TRUE(golden.ok()) << golden.status();
   const TokenId image = file.at("image_token_index");
+  const int image_tokens = nlohmann::json::parse(ReadFile(kBundledConfig)).at("image_seq_length");
   ASSERT_GE(file.at("cases").size(), 4u);
   for (const auto& scene : file.at("cases")) {
     std::vector<TokenId> cached;
     std::vector<ChatMessage> messages;
+    const auto pictures = static_cast<int>(scene.at("images").size());
     for (size_t turn = 0; turn < scene.at("turns").size(); ++turn) {
       const auto& record = scene.at("turns")[turn];
       const std::string key = scene.at("name").get<std::string>() + "/turn" + std::to_string(turn);
-      messages.push_back(WithImages(record.at("question"), turn == 0 ? 1 : 0));
+      messages.push_back(WithImages(record.at("question"), turn == 0 ? pictures : 0));
       const Pieces next =
           turn == 0 ? chat->Render(messages, true) : chat->RenderNext(messages.back(), true);
-      Append(&cached, Tokens(*tokenizer, next, turn == 0, image, 100));
+      Append(&cached, Tokens(*tokenizer, next, turn == 0, image, image_tokens));
       const std::vector<TokenId> expected = ReadIds(**golden, key + "/input_ids");
       EXPECT_EQ(cached, expected) << key;
-      EXPECT_EQ(Tokens(*tokenizer, chat->Render(messages, true), true, image, 100), expected)
+      EXPECT_EQ(Tokens(*tokenizer, chat->Render(messages, true), true, image, image_tokens),
+                expected)
           << key;
       const std::vector<TokenId> answer = ReadIds(**golden, key + "/greedy_ids");
       EXPECT_EQ(answer.back(), *tokenizer->Find(chat->end_of_turn()));
