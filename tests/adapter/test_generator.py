@@ -256,15 +256,21 @@ class Pairs(unittest.TestCase):
 
 
 class Spelling(unittest.TestCase):
-    def test_every_scene_can_be_spelled(self):
+    def test_every_cell_says_what_is_in_it_and_where_as_often_as_it_has_rows(self):
         entries = list(spelling.ENTRIES)
         for scene in scenes(pairs="any"):
             ids = spelling.spell(scene)
             self.assertEqual(ids.shape, (spelling.TOKENS,))
             words = [entries[i] for i in ids]
             for thing in scene.things:
-                self.assertIn(thing.name.split(" ")[-1], words)
-            self.assertIn(f"all:{NUMBERS[len(scene.things)]}", words)
+                row, column = thing.cell
+                count = sum(other.name == thing.name for other in scene.things)
+                for role in (("top", "middle", "bottom")[row], ("left", "center", "right")[column], NUMBERS[count]):
+                    self.assertGreaterEqual(words.count(f"{role}/{thing.name}"), spelling.PER_CELL)
+                self.assertEqual(words.count(f"name/{thing.name}"), spelling.PER_CELL * count)
+            empty = len(world.CELLS) - len(scene.things)
+            self.assertEqual(words.count(f"name/{scene.background}"), spelling.PER_CELL * empty)
+            self.assertEqual(words.count(f"{NUMBERS[len(scene.things)]}/{scene.background}"), spelling.PER_CELL * empty)
 
     def test_an_entry_is_words_with_weights(self):
         for entry, words in spelling.ENTRIES.items():
