@@ -1,40 +1,16 @@
-"""A concertina-server of our own, and conversations with it or with another over gRPC."""
+"""Conversations over gRPC with a concertina-server of our own or with another."""
 import pathlib
 import re
-import signal
 import subprocess
 import sys
-import tempfile
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tools/quality"))
+
+from server_process import Server  # noqa: E402
+
 BUNDLED_VISION = ROOT / "models/bundled/smollm2-135m-vision"
 UNITS = dict(B=1, KiB=2 ** 10, MiB=2 ** 20, GiB=2 ** 30)
-
-
-class Server:
-    """A server process for as long as the `with` block lasts; gives its address."""
-
-    def __init__(self, build, flags):
-        self.folder = tempfile.TemporaryDirectory(prefix="concertina-")
-        self.port = pathlib.Path(self.folder.name, "port")
-        addresses = ["--listen", "127.0.0.1:0", "--admin-listen", "none", "--metrics-listen", "none"]
-        self.command = [str(pathlib.Path(build, "server/app/concertina-server")), *flags, *addresses,
-                        "--port-file", str(self.port), "--grace-period", "0", "--log-level", "error"]
-        self.process = None
-
-    def __enter__(self):
-        self.process = subprocess.Popen(self.command)
-        while not (self.port.exists() and self.port.read_text()):
-            if self.process.poll() is not None:
-                raise SystemExit(f"the server ended with {self.process.returncode}")
-            time.sleep(.05)
-        return "127.0.0.1:" + self.port.read_text().strip()
-
-    def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-        self.folder.cleanup()
 
 
 def _stubs():
@@ -106,6 +82,7 @@ def server_arguments(parser):
     parser.add_argument("--server-flags", default="", help="more flags of the server, in one argument")
 
 
-def server_of(args):
-    flags = args.server_flags.split()
-    return Server(args.build, flags + (["--vision", str(args.vision)] if args.vision else []))
+def server_of(args, *more):
+    """What server_arguments asks for; `more`: flags."""
+    vision = ["--vision", str(args.vision)] if args.vision else []
+    return Server(args.build, [*args.server_flags.split(), *more, *vision])

@@ -13,7 +13,7 @@ import pathlib
 
 from held_out import conversation
 from painter import Painter
-from serving import Client, Server, server_arguments
+from serving import Client, Server, server_arguments, server_of
 
 LICENCES = pathlib.Path("/usr/share/common-licenses")  # Debian's
 TEXTS = ("GPL-3", "LGPL-2.1", "GFDL-1.3")
@@ -44,12 +44,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     server_arguments(parser)
     args = parser.parse_args()
-    flags = args.server_flags.split() + ["--weights", "f32"]  # the same answers whatever runs beside them
+    weights = ["--weights", "f32"]  # the same answers whatever runs beside them
     painter = Painter()
     pictures = [conversation("new", index).pictures(painter)[0] for index in range(3)]
-    with Server(args.build, flags + (["--vision", str(args.vision)] if args.vision else [])) as target:
+    with server_of(args, *weights) as target:
         seeing = asked(target, pictures)
-    with Server(args.build, flags + ["--vision", "none"]) as target:
+    with Server(args.build, [*args.server_flags.split(), *weights, "--vision", "none"]) as target:
         blind = asked(target, [])
     logprobs = [value for window in blind[0] for value in window]
     perplexity = math.exp(-sum(logprobs) / len(logprobs))

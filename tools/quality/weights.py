@@ -7,12 +7,9 @@ import importlib
 import json
 import math
 import pathlib
-import signal
-import subprocess
-import tempfile
-import time
 
 from command_line import CommandLine
+from server_process import Server
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 LICENCES = pathlib.Path("/usr/share/common-licenses")
@@ -30,31 +27,11 @@ def source_text(name):
     return "\n".join(topics[key] for key in sorted(topics))
 
 
-class Server:
-    """A server with the bundled model, for as long as the `with` block lasts; gives its command line."""
-
-    def __init__(self, build, weights, entries):
-        self.build, self.flags = build, ["--weights", weights, "--kv", entries]
-        self.folder = tempfile.TemporaryDirectory(prefix="concertina-")
-        self.process = None
-
-    def __enter__(self):
-        port = pathlib.Path(self.folder.name, "port")
-        addresses = ["--listen", "127.0.0.1:0", "--admin-listen", "none", "--metrics-listen", "none"]
-        command = [self.build / "server/app/concertina-server", *self.flags, *addresses]
-        command += ["--port-file", str(port), "--grace-period", "0", "--log-level", "error"]
-        self.process = subprocess.Popen(command)
-        while not port.exists():
-            if self.process.poll() is not None:
-                raise SystemExit(f"the server ended with {self.process.returncode}")
-            time.sleep(0.05)
-        target = "127.0.0.1:" + port.read_text().strip()
-        return CommandLine(self.build / "client/concertina", target)
-
-    def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-        self.folder.cleanup()
+@contextlib.contextmanager
+def server_with(build, weights, entries):
+    """The command line of a server with the bundled model, for as long as the `with` block lasts."""
+    with Server(build, ["--weights", weights, "--kv", entries]) as target:
+        yield CommandLine(build / "client/concertina", target)
 
 
 def windows_of(asked, name, count):
@@ -73,12 +50,12 @@ def nlls(asked, prompts):
 
 def measure(build, pairs, windows):
     """NLL of every window, by types."""
-    with Server(build, *BASE) as asked:
+    with server_with(build, *BASE) as asked:
         prompts = [window for name in SOURCES for window in windows_of(asked, name, windows)]
         results = {BASE: nlls(asked, prompts)}
     for pair in pairs:
         if pair not in results:
-            with Server(build, *pair) as asked:
+            with server_with(build, *pair) as asked:
                 results[pair] = nlls(asked, prompts)
     return prompts, results
 
