@@ -89,7 +89,7 @@ def rotate(x, cos, sin):
 def attend(q, k, v, prefix, lanes, masks):
     """q [B, T, HEADS, HEAD], k and v [B, T, KV_HEADS, HEAD], T = prefix + lanes x lane -> [B, T, HIDDEN]"""
     batch, rows = q.shape[:2]
-    causal, lane_mask = masks
+    causal, lane_mask, dropped = masks
     q = q.view(batch, rows, KV_HEADS, GROUP, HEAD).permute(0, 2, 3, 1, 4) * HEAD ** -.5
     k, v = k.transpose(1, 2), v.transpose(1, 2)
     kp, vp = k[:, :, :prefix].contiguous(), v[:, :, :prefix].contiguous()
@@ -108,6 +108,8 @@ def attend(q, k, v, prefix, lanes, masks):
     near = (ql.view(batch, KV_HEADS, lanes, -1, HEAD) @ kl.transpose(-1, -2)).view(
         batch, KV_HEADS, lanes, GROUP, lane, lane) + lane_mask
     far = far.view(batch, KV_HEADS, lanes, GROUP, lane, prefix)
+    if dropped is not None:
+        far = far.masked_fill(dropped, MASKED)
     far, near = torch.softmax(torch.cat([far, near], -1), -1).split([prefix, lane], -1)
     yl = (far.reshape(batch, KV_HEADS, -1, prefix) @ vp).view(batch, KV_HEADS, lanes, -1, HEAD)
     yl = yl + near.reshape(batch, KV_HEADS, lanes, -1, lane) @ vl
@@ -156,13 +158,14 @@ class Language(nn.Module):
         self.norm = state["model.norm.weight"].to(torch.bfloat16)
         self.frequency = 1. / THETA ** (torch.arange(0, HEAD, 2).float() / HEAD)
 
-    def forward(self, x, positions, prefix, branches):
-        """x [B, T, HIDDEN], positions [B, T], branches [B, lanes, lane] (who is who in a lane) -> last hidden states"""
+    def forward(self, x, positions, prefix, branches, dropped=None):
+        """x [B, T, HIDDEN], positions [B, T], branches [B, lanes, lane] (who is who in a lane), dropped [B, lanes, prefix]
+        (what a lane does not see, as if evicted after prefill) -> last hidden states"""
         angle = positions[..., None].float() * self.frequency
         cos = angle.cos().repeat(1, 1, 2)[:, :, None].to(torch.bfloat16)
         sin = torch.cat([-angle.sin(), angle.sin()], -1)[:, :, None].to(torch.bfloat16)
         x = x.to(torch.bfloat16)
-        masks = _masks(prefix, branches)
+        masks = *_masks(prefix, branches), None if dropped is None else dropped[:, None, :, None, None]
         for block in self.blocks:
             x = block(x, cos, sin, prefix, branches.shape[1], masks)
         return _Norm.apply(x, self.norm)

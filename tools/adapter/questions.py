@@ -170,8 +170,8 @@ def ask(scene, rng, kind):
 
 
 # How often each kind is trained: more where it is harder to learn.
-WEIGHTS = dict(caption=3, describe=3, presence=1.5, count=2.5, total=1, where=2, left=1.2, right=1.2, above=1.2,
-               below=1.2, at=2.5, background=.5, color=.6)
+WEIGHTS = dict(caption=2, describe=.8, presence=.8, count=2, total=.5, where=1.5, left=3, right=3, above=4, below=4,
+               at=2.5, background=.3, color=.5)
 
 
 def questions(scene, rng, count):

@@ -81,9 +81,18 @@ class Teacher:
         words[:, places] = image.float().reshape(batch, len(places), -1)
         x = torch.cat([words, F.embedding(ids.flatten(1), self.language.embedding)], 1)
         positions = torch.cat([torch.arange(len(start)).expand(batch, -1), offsets.flatten(1) + len(start)], 1)
-        hidden = self.language(x, positions, len(start), branches)[:, len(start):].view(*ids.shape, -1)
+        dropped = self.evicted(batch, len(start), places) if torch.is_grad_enabled() else None
+        hidden = self.language(x, positions, len(start), branches, dropped)[:, len(start):].view(*ids.shape, -1)
         target = F.pad(labels[..., 1:], (0, 1), value=IGNORED)
         return hidden, target, branches
+
+    def evicted(self, batch, prefix, places):
+        """bool [batch, lanes, prefix]: image tokens that a lane must answer without, up to 70 % in a share of the lanes,
+        so that answers do not hang on single entries of the cache"""
+        share = .7 * torch.rand(batch, self.args.lanes, 1) * (torch.rand(batch, self.args.lanes, 1) < self.args.drop)
+        dropped = torch.zeros(batch, self.args.lanes, prefix, dtype=torch.bool)
+        dropped[..., places] = torch.rand(batch, self.args.lanes, len(places)) < share
+        return dropped
 
     def answer_loss(self, rows, image):
         """Cross-entropy of the answers, each weighted by the root of its length; share of right tokens"""
@@ -169,6 +178,7 @@ def main():
     parser.add_argument("--lanes", type=int, default=3, help="of 128 tokens a picture")
     parser.add_argument("--extra", type=int, default=12, help="more pictures a step and rank, for the tower alone")
     parser.add_argument("--pairs", type=float, default=.0, help="share of steps about two pictures")
+    parser.add_argument("--drop", type=float, default=.3, help="share of lanes that lose some image tokens")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--eye-rate", type=float, default=3e-4)
     parser.add_argument("--spelling", type=float, default=1., help="weight of the spelling loss")
