@@ -79,6 +79,8 @@ int64_t ElementBytes(EntryType type) {
       return 2;
     case EntryType::kInt8:
       return 1;
+    case EntryType::kPacked:
+      break;
   }
   CONCERTINA_CHECK(false, "unknown entry type");
 }
@@ -115,7 +117,10 @@ void EntryLayout::Store(const float* x, int64_t block, int64_t slot, uint8_t* pa
       return StoreBf16(x, head_dim_, row);
     case EntryType::kInt8:
       return StoreInt8(x, head_dim_, row, page + block + scales() + slot * ScaleBytes(type_));
+    case EntryType::kPacked:
+      break;
   }
+  CONCERTINA_CHECK(false, "not the type of a page");
 }
 
 void EntryLayout::Load(const uint8_t* page, int64_t block, int64_t slot, float* x) const {
@@ -128,7 +133,10 @@ void EntryLayout::Load(const uint8_t* page, int64_t block, int64_t slot, float* 
       return LoadBf16(row, head_dim_, x);
     case EntryType::kInt8:
       return LoadInt8(row, page + block + scales() + slot * ScaleBytes(type_), head_dim_, x);
+    case EntryType::kPacked:
+      break;
   }
+  CONCERTINA_CHECK(false, "not the type of a page");
 }
 
 void EntryLayout::CopyEntry(const uint8_t* from_page, int64_t from, uint8_t* to_page,

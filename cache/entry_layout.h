@@ -17,7 +17,14 @@
 namespace concertina {
 
 // kInt8: signed bytes times one scale per vector, the largest magnitude being 127 of them.
-enum class EntryType { kF32, kBf16, kInt8 };
+// kPacked: bf16 rows and packed groups of fewer bits, as the budget demands (cache/precision). Not
+// the type of a page.
+enum class EntryType { kF32, kBf16, kInt8, kPacked };
+
+// The type of entries that are not in groups.
+inline EntryType RowType(EntryType type) {
+  return type == EntryType::kPacked ? EntryType::kBf16 : type;
+}
 
 // Bytes of one stored element, and of the scale that goes with a vector of them.
 int64_t ElementBytes(EntryType type);

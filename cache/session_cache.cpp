@@ -13,14 +13,20 @@ SessionCache::SessionCache(PagePool* pool, CacheShape shape, EntryType type,
                            std::shared_ptr<const Policy> policy, Budget budget,
                            OnContextEnd on_context_end)
     : shape_(shape),
-      layout_(shape, type, pool->page_bytes()),
+      type_(type),
+      layout_(shape, RowType(type), pool->page_bytes()),
       policy_(std::move(policy)),
       budget_(budget),
       on_context_end_(on_context_end),
       account_(pool) {
   CONCERTINA_CHECK(shape.layers >= 1 && shape.kv_heads >= 1, "a cache needs layers and heads");
   CONCERTINA_CHECK(ValidateBudget(budget).ok(), "a cache is opened with an invalid budget");
-  heads_.assign(static_cast<size_t>(shape.layers) * shape.kv_heads, HeadCache(&layout_));
+  if (type == EntryType::kPacked && !policy_->keeps_everything()) {
+    CONCERTINA_CHECK(!policy_->merges(), "merged entries have no place in groups");
+    packing_ = std::make_unique<Packing>(shape, &layout_);
+  }
+  heads_.assign(static_cast<size_t>(shape.layers) * shape.kv_heads,
+                HeadCache(&layout_, packs() ? &packing_->kinds() : nullptr));
 }
 
 SessionCache::~SessionCache() { Clear(); }
@@ -54,10 +60,18 @@ int64_t SessionCache::live_entries() const {
   return entries;
 }
 
+int64_t SessionCache::payload_bytes() const {
+  int64_t bytes = 0;
+  for (const HeadCache& head : heads_) {
+    bytes += head.payload_bytes();
+  }
+  return bytes;
+}
+
 int64_t SessionCache::mass_represented() const {
   int64_t mass = 0;
   for (const HeadCache& head : heads_) {
-    for (int32_t slot = 0; slot < head.entries(); ++slot) {
+    for (const int32_t slot : head.SlotsInBirthOrder()) {
       mass += head.Meta(slot).mass;
     }
   }
@@ -91,12 +105,26 @@ LayerSplit SessionCache::layer_split() const {
 }
 
 EffectiveBudget SessionCache::Resolve(int64_t seen, std::span<const int32_t> holds) const {
+  if (packs()) {
+    return packing_->Effective(budget_, seen, layer_split(), holds);
+  }
   return ResolveBudget(GrantedBudget(), seen, layer_split(), holds, layout_, shape_);
 }
 
-EffectiveBudget SessionCache::effective_budget() const { return Resolve(seen_, Holds(0)); }
+EffectiveBudget SessionCache::effective_budget() const {
+  EffectiveBudget effective = Resolve(seen_, Holds(0));
+  if (packs() && packing_->Within(budget_, seen_, payload_bytes(), used_bytes())) {
+    // Decoding may have found a better use of the same bytes than the plan has.
+    effective.entries_total = std::max(effective.entries_total, live_entries());
+  }
+  return effective;
+}
 
 void SessionCache::BeginStep(int64_t seen, int32_t more) {
+  if (packs()) {
+    BeginPackedStep(seen, more);
+    return;
+  }
   // At its cap a cache is of the same size at every token, and what a byte budget buys then takes
   // many tries to find.
   bool known = step_budget_ == budget_ && budget_.unit == Budget::Unit::kBytes;
@@ -146,6 +174,10 @@ absl::Status SessionCache::CheckByteCap(int64_t extra_pages) const {
 
 int64_t SessionCache::UsedBytesBound(int64_t more_tokens) const {
   const auto more = static_cast<int32_t>(std::clamp<int64_t>(more_tokens, 0, INT32_MAX / 2));
+  if (packs()) {
+    return std::max(packing_->UsedBytesBound(budget_, seen_ + more),
+                    used_bytes() + AppendHeadroomBytes(layout_, shape_));
+  }
   const EffectiveBudget last = Resolve(seen_ + more, Holds(more));
   // Totals only grow on the way there. Every layer may end in a partly filled page, and hold one
   // entry more than its share while layers change over; one layer at a time appends before it

@@ -15,6 +15,7 @@
 #include "cache/page_account.h"
 #include "cache/policies/policy.h"
 #include "cache/position_map.h"
+#include "cache/precision/packing.h"
 
 namespace concertina {
 
@@ -60,6 +61,8 @@ class SessionCache final : public ConversationCache {
 
   const Policy& policy() const { return *policy_; }
   const EntryLayout& layout() const { return layout_; }
+  // As given; layout() is that of the rows.
+  EntryType entry_type() const { return type_; }
   CacheShape shape() const override { return shape_; }
 
   // Tokens the conversation has had, kept or not.
@@ -79,7 +82,7 @@ class SessionCache final : public ConversationCache {
   // ended since the last Reserve(). PagePool::used_bytes() is the sum over sessions of used_bytes()
   // - shared_bytes(), plus PagePool::shared_bytes().
   int64_t shared_bytes() const override { return account_.shared_bytes(); }
-  int64_t payload_bytes() const override { return live_entries() * layout_.entry_payload_bytes(); }
+  int64_t payload_bytes() const override;  // whole groups
   int64_t FullBytes(int64_t tokens) const override {
     return int64_t{shape_.layers} * shape_.kv_heads * layout_.PagesFor(tokens) *
            layout_.page_bytes();
@@ -147,9 +150,9 @@ class SessionCache final : public ConversationCache {
   // heads or none: RESOURCE_EXHAUSTED when pages lack, FAILED_PRECONDITION when a policy that drops
   // nothing has reached its byte budget; then call AbandonToken().
   absl::Status AppendToken(int layer, const float* k, const float* v);
-  // For the decode kernel: page addresses (EntriesIn() entries, by slot) and S by slot, to which it
-  // adds the attention just paid, after AppendToken(). Valid until the layer is appended to,
-  // evicted from or folded.
+  // For the decode kernel: page addresses of the Head()'s rows, and S by slot, to which it adds the
+  // attention just paid, after AppendToken(). Valid, like what HeadCache has of groups, until the
+  // layer is appended to, evicted from or folded.
   const uint8_t* const* PagePointers(int layer, int head) const {
     return Head(layer, head).page_pointers();
   }
@@ -210,16 +213,31 @@ class SessionCache final : public ConversationCache {
   void AppendKept(const LayerPrompt& prompt, std::span<const int32_t> kept, int head,
                   HeadCache* cache) const;
   void ReleaseLayer(int layer);
+  // With groups: chooses, stores and evicts by cost (session_packing.cpp).
+  bool packs() const { return packing_ != nullptr; }
+  void BeginPackedStep(int64_t seen, int32_t more);
+  HeadPlan PackedShare(int layer) const;
+  Selection SelectPacked(int layer, const LayerView& view) const;
+  absl::Status StorePacked(int layer, const LayerPrompt& prompt, const LayerView& view,
+                           const Selection& kept);
+  absl::Status StoreHead(int layer, int head, const LayerPrompt& prompt,
+                         std::span<const int32_t> rows, std::span<const GroupImage> images);
+  bool OpenGroup(int32_t window, int32_t oldest, HeadCache* cache);
+  int64_t EvictPacked(int layer);
+  int64_t ShrinkHead(int layer, HeadCache* cache);
+  int32_t VictimOf(int layer, int32_t cap, const HeadCache& cache);
   std::vector<uint32_t> LiveBirths() const;
   absl::Status RotateKeys(const PositionMap& next, const RotateFn& rotate);
 
   CacheShape shape_;
+  EntryType type_;
   EntryLayout layout_;
   std::shared_ptr<const Policy> policy_;
   Budget budget_;
   OnContextEnd on_context_end_;
   PageAccount account_;
-  std::vector<HeadCache> heads_;  // [layer][head]
+  std::unique_ptr<Packing> packing_;  // null: no groups
+  std::vector<HeadCache> heads_;      // [layer][head]
   PositionMap positions_;
   int64_t seen_ = 0;
   std::vector<double> layer_weights_;  // as measured; empty: the policy's slope

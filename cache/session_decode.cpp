@@ -39,7 +39,7 @@ absl::Status SessionCache::AppendToken(int layer, const float* k, const float* v
   }
   int64_t missing = 0;
   for (int head = 0; head < shape_.kv_heads; ++head) {
-    missing += Head(layer, head).PagesMissingFor(EntriesIn(layer, head) + 1);
+    missing += Head(layer, head).PagesMissingFor(1);
   }
   if (absl::Status fits = CheckByteCap(missing); !fits.ok()) {
     return fits;
@@ -58,24 +58,29 @@ absl::Status SessionCache::AppendToken(int layer, const float* k, const float* v
 
 int64_t SessionCache::EvictLayer(int layer) {
   CONCERTINA_CHECK(step_open_ && layer < next_layer_, "eviction before the layer's append");
+  if (packs()) {
+    return EvictPacked(layer);
+  }
   const int32_t cap = ShareWithinBytes(layer);
   int64_t evicted = 0;
   for (int head = 0; head < shape_.kv_heads; ++head) {
     HeadCache& cache = Head(layer, head);
-    while (cache.entries() > cap) {
-      cache.ScoresInBirthOrder(&scratch_);
-      const LiveEntries entries(cache);
-      const int32_t victim = policy_->Victim({.scores = scratch_,
-                                              .cap = cap,
-                                              .anchors_at_fold = cache.entries_at_fold(),
-                                              .layer = layer,
-                                              .head_dim = shape_.head_dim,
-                                              .entries = &entries});
-      cache.RemoveInBirthOrder(victim, &account_);
-      ++evicted;
+    for (; cache.entries() > cap; ++evicted) {
+      cache.RemoveInBirthOrder(VictimOf(layer, cap, cache), &account_);
     }
   }
   return evicted;
+}
+
+int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache) {
+  cache.ScoresInBirthOrder(&scratch_);
+  const LiveEntries entries(cache);
+  return policy_->Victim({.scores = scratch_,
+                          .cap = cap,
+                          .anchors_at_fold = cache.entries_at_fold(),
+                          .layer = layer,
+                          .head_dim = shape_.head_dim,
+                          .entries = &entries});
 }
 
 void SessionCache::CommitToken() {

@@ -10,11 +10,13 @@ absl::StatusOr<std::unique_ptr<SessionCache>> SessionCache::Fork() {
   if (!intact_ || decoding_) {
     return absl::FailedPreconditionError("a cache forks between turns only");
   }
-  auto fork = std::make_unique<SessionCache>(account_.pool(), shape_, layout_.type(), policy_,
-                                             budget_, on_context_end_);
+  auto fork = std::make_unique<SessionCache>(account_.pool(), shape_, type_, policy_, budget_,
+                                             on_context_end_);
   std::vector<PageId> pages;
   for (const HeadCache& head : heads_) {
-    pages.insert(pages.end(), head.page_ids().begin(), head.page_ids().end());
+    for (const auto ids : {head.page_ids(), head.groups().page_ids()}) {
+      pages.insert(pages.end(), ids.begin(), ids.end());
+    }
   }
   if (absl::Status shared = account_.Share(pages, &fork->account_); !shared.ok()) {
     return shared;
@@ -25,6 +27,9 @@ absl::StatusOr<std::unique_ptr<SessionCache>> SessionCache::Fork() {
   fork->positions_ = positions_;
   fork->layer_weights_ = layer_weights_;
   fork->seen_ = seen_;
+  if (packs()) {
+    *fork->packing_ = packing_->CopyFor(&fork->layout_);
+  }
   return fork;
 }
 
@@ -36,8 +41,7 @@ absl::Status SessionCache::MakeRoom(int layer, int32_t more) {
   int64_t lacking = 0;
   for (int head = 0; head < shape_.kv_heads; ++head) {
     const HeadCache& cache = Head(layer, head);
-    lacking += cache.PagesMissingFor(cache.entries() + more) +
-               cache.PagesToCopy(first_written(cache), account_);
+    lacking += cache.PagesMissingFor(more) + cache.PagesToCopy(first_written(cache), account_);
   }
   if (lacking == 0 && account_.shared_bytes() == 0) {  // as for most tokens
     return absl::OkStatus();
@@ -50,7 +54,7 @@ absl::Status SessionCache::MakeRoom(int layer, int32_t more) {
   for (int head = 0; head < shape_.kv_heads; ++head) {
     HeadCache& cache = Head(layer, head);
     cache.MakeWritable(first_written(cache), &account_, &fresh_);
-    while (cache.PagesMissingFor(cache.entries() + more) > 0) {
+    while (cache.PagesMissingFor(more) > 0) {
       cache.AddPage(fresh_.back(), account_.pool()->Data(fresh_.back()));
       fresh_.pop_back();
     }
@@ -89,8 +93,8 @@ int64_t SessionCache::LastingSharedBytes() const {
 absl::Status SessionCache::Reserve(int64_t bytes) {
   if (account_.shared_bytes() > 0) {  // what no fork holds any more is private again
     for (const HeadCache& head : heads_) {
-      for (const PageId page : head.page_ids()) {
-        account_.MakeWritable(page);
+      for (const auto pages : {head.page_ids(), head.groups().page_ids()}) {
+        for (const PageId page : pages) account_.MakeWritable(page);
       }
     }
   }

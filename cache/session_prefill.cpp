@@ -45,7 +45,7 @@ absl::Status SessionCache::BeginPrefill(int32_t tokens) {
   EndDecode();
   int64_t extra_pages = 0;
   for (const HeadCache& head : heads_) {
-    extra_pages += head.PagesMissingFor(head.entries() + tokens);
+    extra_pages += head.PagesMissingFor(tokens);
   }
   if (absl::Status fits = CheckByteCap(extra_pages); !fits.ok()) {
     return fits;
@@ -101,11 +101,11 @@ void SessionCache::LoadLayer(int layer, LayerPrompt* prompt) const {
     float* score = prompt->score + row;
     uint32_t* birth = prompt->birth + row;
     uint16_t* mass = prompt->mass + row;
+    const std::vector<int32_t> slots = cache.SlotsInBirthOrder();
+    cache.LoadEntries(slots, prompt->k + row * shape_.head_dim, prompt->v + row * shape_.head_dim);
     int32_t i = 0;
-    for (const int32_t slot : cache.SlotsInBirthOrder()) {
+    for (const int32_t slot : slots) {
       const EntryMeta meta = cache.Meta(slot);
-      cache.LoadKey(slot, prompt->k + (row + i) * shape_.head_dim);
-      cache.LoadValue(slot, prompt->v + (row + i) * shape_.head_dim);
       score[i] = forgets_scores ? 0.0F : UnpackScore(meta.score);
       birth[i] = meta.birth;
       mass[i] = meta.mass;
@@ -128,7 +128,8 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
                    "the prompt folded is not the one loaded");
   measuring_ = false;  // where it was given up
   const LayerView view = ViewOf(layer, prompt, shape_, seen_ + prefill_tokens_);
-  const Selection kept = policy_->Select(view, ShareWithinBytes(layer));
+  const Selection kept =
+      packs() ? SelectPacked(layer, view) : policy_->Select(view, ShareWithinBytes(layer));
 
   FoldReport report{.layer = layer, .entries_before = int64_t{entries} * shape_.kv_heads};
   report.bytes_before = layout_.PagesFor(entries) * shape_.kv_heads * layout_.page_bytes();
@@ -136,8 +137,9 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
     AddAttention(view, kept, &report);
   }
   intact_ = false;
-  if (absl::Status stored =
-          appends_only() ? StoreNew(layer, prompt) : StoreKept(layer, prompt, kept);
+  if (absl::Status stored = appends_only() ? StoreNew(layer, prompt)
+                            : packs()      ? StorePacked(layer, prompt, view, kept)
+                                           : StoreKept(layer, prompt, kept);
       !stored.ok()) {
     return stored;
   }

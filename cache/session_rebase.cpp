@@ -11,7 +11,7 @@ std::vector<uint32_t> SessionCache::LiveBirths() const {
   std::vector<uint32_t> births;
   births.reserve(static_cast<size_t>(live_entries()));
   for (const HeadCache& head : heads_) {
-    for (int32_t slot = 0; slot < head.entries(); ++slot) {
+    for (const int32_t slot : head.SlotsInBirthOrder()) {
       births.push_back(head.Meta(slot).birth);
     }
   }
@@ -25,10 +25,14 @@ absl::Status SessionCache::RotateKeys(const PositionMap& next, const RotateFn& r
     return own;
   }
   std::vector<float> key(static_cast<size_t>(shape_.head_dim));
+  const auto by = [&](uint32_t birth) { return next.Of(birth) - positions_.Of(birth); };
   for (HeadCache& head : heads_) {
-    for (int32_t slot = 0; slot < head.entries(); ++slot) {
-      const uint32_t birth = head.Meta(slot).birth;
-      const int64_t delta = next.Of(birth) - positions_.Of(birth);
+    if (packs()) {
+      head.RotateGroups(packing_->kinds(), by, rotate);
+    }
+    for (int32_t row = 0; row < head.rows(); ++row) {
+      const int32_t slot = head.first_row() + row;
+      const int64_t delta = by(head.Meta(slot).birth);
       if (delta != 0) {
         head.LoadKey(slot, key.data());
         rotate(key.data(), delta);

@@ -35,6 +35,24 @@ void UnpackFields(const uint8_t* in, int width, int put, TileCodes* codes) {
   }
 }
 
+// Where a field of `width` bits of one code lies.
+struct FieldPlace {
+  FieldPlace(int width, int depth, int lane)
+      : byte(depth / 4 / (8 / width) * kTileVectorBytes + lane * 4 + depth % 4),
+        shift(depth / 4 % (8 / width) * width),
+        mask((1 << width) - 1) {}
+
+  int Get(const uint8_t* fields) const { return (fields[byte] >> shift) & mask; }
+  void Set(int value, uint8_t* fields) const {
+    fields[byte] =
+        static_cast<uint8_t>((fields[byte] & ~(mask << shift)) | (value & mask) << shift);
+  }
+
+  int byte;
+  int shift;
+  int mask;
+};
+
 }  // namespace
 
 void PackTile(const TileCodes& codes, int bits, uint8_t* tile) {
@@ -48,6 +66,17 @@ void UnpackTile(const uint8_t* tile, int bits, TileCodes* codes) {
   std::memset(codes->bytes, 0, sizeof(codes->bytes));
   UnpackFields(tile, bits == 4 ? 4 : 2, 0, codes);
   if (bits == 3) UnpackFields(tile + TileBytes(2), 1, 2, codes);
+}
+
+uint8_t GetCode(const uint8_t* tile, int bits, int depth, int lane) {
+  int code = FieldPlace(bits == 4 ? 4 : 2, depth, lane).Get(tile);
+  if (bits == 3) code |= FieldPlace(1, depth, lane).Get(tile + TileBytes(2)) << 2;
+  return static_cast<uint8_t>(code);
+}
+
+void SetCode(uint8_t code, int bits, int depth, int lane, uint8_t* tile) {
+  FieldPlace(bits == 4 ? 4 : 2, depth, lane).Set(code, tile);
+  if (bits == 3) FieldPlace(1, depth, lane).Set(code >> 2, tile + TileBytes(2));
 }
 
 }  // namespace concertina

@@ -35,4 +35,8 @@ struct TileCodes {
 void PackTile(const TileCodes& codes, int bits, uint8_t* tile);
 void UnpackTile(const uint8_t* tile, int bits, TileCodes* codes);
 
+// One code of a packed tile; SetCode leaves the others as they are.
+uint8_t GetCode(const uint8_t* tile, int bits, int depth, int lane);
+void SetCode(uint8_t code, int bits, int depth, int lane, uint8_t* tile);
+
 }  // namespace concertina

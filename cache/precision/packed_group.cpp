@@ -164,25 +164,30 @@ void QuantiseKeys(const GroupLayout& layout, const float* k, int count, uint8_t*
   PackKeys(layout, codes, group);
 }
 
-void QuantiseValues(const GroupLayout& layout, const float* v, int count, uint8_t* group) {
-  const int64_t d = layout.head_dim();
+// An entry's codes; its grids go into the group.
+void ValueCodes(const GroupLayout& layout, const float* v, int64_t entry, uint8_t* codes,
+                uint8_t* group) {
   const int levels = Levels(layout.bits().value);
+  for (int64_t block = 0; block < layout.blocks(); ++block) {
+    const float* x = v + block * kTileDepth;
+    const int64_t n = std::min<int64_t>(kTileDepth, layout.head_dim() - block * kTileDepth);
+    const auto [low, high] = std::minmax_element(x, x + n);
+    const Grid grid = GridFor(*low, *high, levels);
+    const int64_t at = block * kGroupEntries + entry;
+    group[layout.value_scales() + at] = grid.scale;
+    group[layout.value_zeros() + at] = static_cast<uint8_t>(grid.zero);
+    float inverse[kTileDepth];
+    float offset[kTileDepth];
+    std::fill_n(inverse, kTileDepth, 1.0F / FromSmallScale(grid.scale));
+    std::fill_n(offset, kTileDepth, 0.5F * static_cast<float>(grid.zero));
+    RowCodes(x, inverse, offset, n, levels, codes + block * kTileDepth);
+  }
+}
+
+void QuantiseValues(const GroupLayout& layout, const float* v, int count, uint8_t* group) {
   GroupCodes codes(layout.channels());
   for (int64_t entry = 0; entry < count; ++entry) {
-    for (int64_t block = 0; block < layout.blocks(); ++block) {
-      const float* x = v + entry * d + block * kTileDepth;
-      const int64_t n = std::min<int64_t>(kTileDepth, d - block * kTileDepth);
-      const auto [low, high] = std::minmax_element(x, x + n);
-      const Grid grid = GridFor(*low, *high, levels);
-      const int64_t at = block * kGroupEntries + entry;
-      group[layout.value_scales() + at] = grid.scale;
-      group[layout.value_zeros() + at] = static_cast<uint8_t>(grid.zero);
-      float inverse[kTileDepth];
-      float offset[kTileDepth];
-      std::fill_n(inverse, kTileDepth, 1.0F / FromSmallScale(grid.scale));
-      std::fill_n(offset, kTileDepth, 0.5F * static_cast<float>(grid.zero));
-      RowCodes(x, inverse, offset, n, levels, codes.Row(entry) + block * kTileDepth);
-    }
+    ValueCodes(layout, v + entry * layout.head_dim(), entry, codes.Row(entry), group);
   }
   PackValues(layout, codes, group);
 }
@@ -231,27 +236,55 @@ void LoadGroupValues(const GroupLayout& layout, const uint8_t* group, int count,
   }
 }
 
-void KeepInGroup(const GroupLayout& layout, std::span<const int32_t> kept, uint8_t* group) {
-  GroupCodes keys(layout.channels());
-  GroupCodes values(layout.channels());
-  UnpackKeys(layout, group, &keys);
-  UnpackValues(layout, group, &values);
-  uint8_t* scales = group + layout.value_scales();
-  uint8_t* zeros = group + layout.value_zeros();
-  for (size_t to = 0; to < kept.size(); ++to) {
-    const int32_t from = kept[to];
-    CONCERTINA_CHECK(from >= static_cast<int32_t>(to) && from < kGroupEntries,
-                     "entries of a group are kept in order");
-    std::memmove(keys.Row(to), keys.Row(from), static_cast<size_t>(layout.channels()));
-    std::memmove(values.Row(to), values.Row(from), static_cast<size_t>(layout.channels()));
-    for (int64_t block = 0; block < layout.blocks(); ++block) {
-      const int64_t row = block * kGroupEntries;
-      scales[row + to] = scales[row + from];
-      zeros[row + to] = zeros[row + from];
-    }
+void LoadGroupKey(const GroupLayout& layout, const uint8_t* group, int index, float* k) {
+  const uint8_t* scales = group + layout.key_scales();
+  const uint8_t* zeros = group + layout.key_zeros();
+  const int lane = index % kTileLanes;
+  for (int64_t c = 0; c < layout.head_dim(); ++c) {
+    const uint8_t* tile = group + layout.key_tile(index / kTileLanes, c / kTileDepth);
+    const auto depth = static_cast<int>(c % kTileDepth);
+    k[c] = Element(GetCode(tile, layout.bits().key, depth, lane), FromSmallScale(scales[c]),
+                   Zero(zeros, c));
   }
-  PackKeys(layout, keys, group);
-  PackValues(layout, values, group);
+}
+
+void LoadGroupValue(const GroupLayout& layout, const uint8_t* group, int index, float* v) {
+  for (int64_t c = 0; c < layout.head_dim(); ++c) {
+    const int64_t block = c / kTileDepth;
+    const int64_t at = block * kGroupEntries + index;
+    const auto in_block = static_cast<int>(c % kTileDepth);
+    const uint8_t* tile = group + layout.value_tile(block, in_block / kTileLanes);
+    v[c] = Element(GetCode(tile, layout.bits().value, index, in_block % kTileLanes),
+                   FromSmallScale(group[layout.value_scales() + at]),
+                   Zero(group + layout.value_zeros(), at));
+  }
+}
+
+void PutInGroup(const GroupLayout& layout, int index, const float* k, const float* v,
+                uint8_t* group) {
+  const int64_t d = layout.head_dim();
+  std::vector<float> inverse(static_cast<size_t>(d));
+  std::vector<float> offset(static_cast<size_t>(d));
+  std::vector<uint8_t> codes(static_cast<size_t>(d));
+  for (int64_t c = 0; c < d; ++c) {
+    inverse[c] = 1.0F / FromSmallScale(group[layout.key_scales() + c]);
+    offset[c] = 0.5F * static_cast<float>(Zero(group + layout.key_zeros(), c));
+  }
+  RowCodes(k, inverse.data(), offset.data(), d, Levels(layout.bits().key), codes.data());
+  for (int64_t c = 0; c < d; ++c) {
+    SetCode(codes[c], layout.bits().key, static_cast<int>(c % kTileDepth), index % kTileLanes,
+            group + layout.key_tile(index / kTileLanes, c / kTileDepth));
+  }
+  ValueCodes(layout, v, index, codes.data(), group);
+  for (int64_t c = 0; c < d; ++c) {
+    const auto in_block = static_cast<int>(c % kTileDepth);
+    SetCode(codes[c], layout.bits().value, index, in_block % kTileLanes,
+            group + layout.value_tile(c / kTileDepth, in_block / kTileLanes));
+  }
+}
+
+void ReplaceGroupKeys(const GroupLayout& layout, const float* k, int count, uint8_t* group) {
+  QuantiseKeys(layout, k, count, group);
 }
 
 }  // namespace concertina

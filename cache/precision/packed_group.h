@@ -76,8 +76,16 @@ void QuantiseGroup(const GroupLayout& layout, const float* k, const float* v, in
 void LoadGroupKeys(const GroupLayout& layout, const uint8_t* group, int count, float* k);
 void LoadGroupValues(const GroupLayout& layout, const uint8_t* group, int count, float* v);
 
-// Lets entry kept[i] become entry i, as it is stored: what stays is not rounded again.
-// REQUIRES: kept ascending, within the group.
-void KeepInGroup(const GroupLayout& layout, std::span<const int32_t> kept, uint8_t* group);
+// One entry: `index` of the group.
+void LoadGroupKey(const GroupLayout& layout, const uint8_t* group, int index, float* k);
+void LoadGroupValue(const GroupLayout& layout, const uint8_t* group, int index, float* v);
+
+// Stores an entry in the place `index` of a group, whose other entries stay as they are: its key is
+// rounded to the grid that the group's keys have, which cuts off what lies outside of it.
+void PutInGroup(const GroupLayout& layout, int index, const float* k, const float* v,
+                uint8_t* group);
+
+// Rounds other keys in place of the group's: those of rotated entries. Values stay.
+void ReplaceGroupKeys(const GroupLayout& layout, const float* k, int count, uint8_t* group);
 
 }  // namespace concertina

@@ -1,7 +1,6 @@
 #include "cache/precision/plan.h"
 
 #include <algorithm>
-#include <iterator>
 #include <numeric>
 #include <utility>
 
@@ -9,11 +8,6 @@
 
 namespace concertina {
 namespace {
-
-constexpr int32_t kFloorRows = 2;  // the first and the newest entry
-
-// Kinds of groups, the best first. 2-bit keys cost more than they save.
-constexpr GroupBits kKinds[] = {{4, 4}, {4, 3}, {3, 2}};
 
 int64_t Sum(std::span<const int32_t> values) {
   return std::accumulate(values.begin(), values.end(), int64_t{0});
@@ -58,24 +52,25 @@ std::vector<int32_t> DeepestFirst(int64_t total, std::span<const int32_t> groups
   return shares;
 }
 
-std::vector<int32_t> Dropping(int64_t total, double slope_r, std::span<const int32_t> groups) {
+std::vector<int32_t> Dropping(int64_t total, const LayerSplit& split,
+                              std::span<const int32_t> groups) {
   int64_t two_each = 0;
   for (const int32_t count : groups) two_each += std::min(2, count);
-  return total < two_each ? DeepestFirst(total, groups) : LayerShares(total, slope_r, groups);
+  return total < two_each ? DeepestFirst(total, groups) : LayerShares(total, split, groups);
 }
 
 class Planner {
  public:
-  Planner(std::span<const int32_t> holds, int64_t head_dim, int64_t row_bytes)
+  Planner(std::span<const int32_t> holds, const GroupKinds& kinds, int64_t row_bytes)
       : holds_(holds), groups_(GroupsToHold(holds)), row_bytes_(row_bytes) {
-    for (const GroupBits bits : kKinds) bytes_.push_back(GroupLayout(head_dim, bits).bytes());
+    for (int kind = 0; kind < kGroupKinds; ++kind) bytes_.push_back(kinds[kind].bytes());
     for (const int32_t held : holds) {
       plan_.layers.push_back({.rows = std::min(held, kFloorRows)});
       floor_bytes_ += plan_.layers.back().rows * row_bytes;
     }
   }
 
-  PrecisionPlan Spend(int64_t payload_bytes, double slope_r) {
+  PrecisionPlan Spend(int64_t payload_bytes, const LayerSplit& split) {
     const int64_t left = std::max<int64_t>(0, payload_bytes - floor_bytes_);
     const int64_t all = Sum(groups_);
     if (left >= Sum(holds_) * row_bytes_ - floor_bytes_) {
@@ -83,13 +78,13 @@ class Planner {
     } else if (left >= all * bytes_.front()) {
       RowsAndGroups(left, all);
     } else if (left < all * bytes_.back()) {
-      plan_.high = plan_.low = kKinds[std::size(kKinds) - 1];
-      SetLow(Dropping(left / bytes_.back(), slope_r, groups_));
+      plan_.high = plan_.low = kGroupKinds - 1;
+      SetLow(Dropping(left / bytes_.back(), split, groups_));
     } else {
-      size_t low = 1;
+      int low = 1;
       while (left < all * bytes_[low]) ++low;
-      plan_.high = kKinds[low - 1];
-      plan_.low = kKinds[low];
+      plan_.high = low - 1;
+      plan_.low = low;
       SetLow(groups_);
       Raise(InProportion((left - all * bytes_[low]) / (bytes_[low - 1] - bytes_[low]), groups_));
     }
@@ -100,7 +95,7 @@ class Planner {
  private:
   // Whole groups' worth of entries become rows, the best first.
   void RowsAndGroups(int64_t left, int64_t all) {
-    plan_.high = plan_.low = kKinds[0];
+    plan_.high = plan_.low = 0;
     SetLow(groups_);
     const int64_t more = kGroupEntries * row_bytes_ - bytes_.front();
     const std::vector<int32_t> rows = InProportion((left - all * bytes_.front()) / more, groups_);
@@ -122,15 +117,10 @@ class Planner {
     }
   }
 
-  int64_t BytesOf(GroupBits bits) const {
-    return bytes_[static_cast<size_t>(std::find(std::begin(kKinds), std::end(kKinds), bits) -
-                                      std::begin(kKinds))];
-  }
-
   void Count() {
     for (const HeadPlan& head : plan_.layers) {
       plan_.payload_bytes +=
-          head.rows * row_bytes_ + head.high * BytesOf(plan_.high) + head.low * BytesOf(plan_.low);
+          head.rows * row_bytes_ + head.high * bytes_[plan_.high] + head.low * bytes_[plan_.low];
     }
   }
 
@@ -144,9 +134,9 @@ class Planner {
 
 }  // namespace
 
-PrecisionPlan PlanPrecision(int64_t payload_bytes, std::span<const int32_t> holds, int64_t head_dim,
-                            int64_t row_bytes, double slope_r) {
-  return Planner(holds, head_dim, row_bytes).Spend(payload_bytes, slope_r);
+PrecisionPlan PlanPrecision(int64_t payload_bytes, std::span<const int32_t> holds,
+                            const GroupKinds& kinds, int64_t row_bytes, const LayerSplit& split) {
+  return Planner(holds, kinds, row_bytes).Spend(payload_bytes, split);
 }
 
 }  // namespace concertina

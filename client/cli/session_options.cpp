@@ -7,8 +7,10 @@
 namespace concertina::cli {
 namespace {
 
-const std::map<std::string, v1::EntryType> kEntryTypes{
-    {"bf16", v1::ENTRY_TYPE_BF16}, {"f32", v1::ENTRY_TYPE_F32}, {"int8", v1::ENTRY_TYPE_INT8}};
+const std::map<std::string, v1::EntryType> kEntryTypes{{"bf16", v1::ENTRY_TYPE_BF16},
+                                                       {"f32", v1::ENTRY_TYPE_F32},
+                                                       {"int8", v1::ENTRY_TYPE_INT8},
+                                                       {"packed", v1::ENTRY_TYPE_PACKED}};
 const std::map<std::string, v1::MergeMode> kMergeModes{{"mean", v1::MERGE_MODE_MEAN},
                                                        {"mass", v1::MERGE_MODE_MASS},
                                                        {"none", v1::MERGE_MODE_NONE},
@@ -28,8 +30,10 @@ void CacheFlags::AddTo(CLI::App& command) {
       "official, prefixkv, random, snapkv");
   command.add_option("--budget", budget, "Cache budget: 0.2 (of the tokens), 256t or 64MiB")
       ->check(CheckBudget);
-  command.add_option("--entry-type", entry_type, "Type of cached keys and values: bf16, f32, int8")
-      ->check(CLI::IsMember({"bf16", "f32", "int8"}));
+  command
+      .add_option("--entry-type", entry_type,
+                  "Type of cached keys and values: bf16, f32, int8, packed")
+      ->check(CLI::IsMember({"bf16", "f32", "int8", "packed"}));
   command.add_flag("--pure-sink", pure_sink,
                    "elastic only: the first and last entry accept no merges");
   command.add_option("--merge", merge, "elastic only: mean, mass, none or v_only")

@@ -7,6 +7,9 @@
 
 namespace concertina {
 
+// Dimensions of a head.
+constexpr int64_t kPackedHeadDimMax = 256;
+
 // The two products of attention with packed groups of entries, for the query heads that share a key
 // head. What codes are multiplied with is rounded to eight bits with one step per head and call,
 // its products with zeros and with the middle of the codes' range are not: the error is some
@@ -15,7 +18,7 @@ namespace concertina {
 
 // scores[head][entry] = q[head] . key[entry] for all kGroupEntries entries of a group; what comes
 // out for those that are not there means nothing.
-// REQUIRES: head_dim <= 256.
+// REQUIRES: head_dim <= kPackedHeadDimMax.
 void ScoreGroup(const GroupLayout& layout, const uint8_t* group, const float* q, int64_t heads,
                 float* scores, int64_t score_row);
 

@@ -53,7 +53,8 @@ class ModelRunner {
   virtual ~ModelRunner() = default;
 
   virtual RunnerTraits traits() const = 0;
-  // The policy's errors (MakePolicy); UNIMPLEMENTED for one the runner does not know. REQUIRES: a
+  // The policy's errors (MakePolicy); FAILED_PRECONDITION for entries of a type that the policy or the
+  // model cannot have; UNIMPLEMENTED for one the runner does not know. REQUIRES: a
   // valid budget, and nothing traits() rules out.
   virtual absl::StatusOr<std::unique_ptr<ConversationCache>> MakeCache(const CacheSpec& spec) = 0;
 

@@ -79,6 +79,11 @@ absl::Status CheckConfig(const ServerConfig& config) {
     return Wrong(absl::StrCat("budget: ", FormatBudget(budget), " is more than pool-bytes, ",
                               FormatBytes(engine.pool_bytes)));
   }
+  const auto policy = MakePolicy(engine.default_policy);
+  if (engine.default_entry_type == EntryType::kPacked && policy.ok() && (*policy)->merges()) {
+    return Wrong(absl::StrCat("kv: packed entries cannot be merged, as policy ",
+                              engine.default_policy, " does"));
+  }
   if (absl::Status status = CheckDeviceSettings(config); !status.ok()) return status;
   return CheckAddresses(config);
 }

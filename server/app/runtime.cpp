@@ -20,6 +20,7 @@ constexpr std::chrono::milliseconds kFlushTime{500};
 
 std::string TypeName(EntryType type) {
   if (type == EntryType::kF32) return "f32";
+  if (type == EntryType::kPacked) return "packed";
   return type == EntryType::kInt8 ? "int8" : "bf16";
 }
 

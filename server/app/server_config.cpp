@@ -133,6 +133,7 @@ WeightSettings ResolveWeights(const ConfigDraft& draft) {
 
 EntryType EntryTypeOf(const std::string& name) {
   if (name == "f32") return EntryType::kF32;
+  if (name == "packed") return EntryType::kPacked;
   return name == "int8" ? EntryType::kInt8 : EntryType::kBf16;
 }
 

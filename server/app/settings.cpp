@@ -110,7 +110,7 @@ void AddCache(std::vector<Setting>& all) {
   all.push_back(SizeSetting({"pool-bytes", group, "Size of the cache pool"}, 64 * kKiB, 64 * kTiB,
                             Of(&EngineOptions::pool_bytes)));
   all.push_back(ChoiceSetting({"kv", group, "Type of cached keys and values; auto: as the weights"},
-                              {"auto", "f32", "bf16", "int8"}, Of(&ConfigDraft::kv)));
+                              {"auto", "f32", "bf16", "int8", "packed"}, Of(&ConfigDraft::kv)));
   all.push_back(ChoiceSetting({"policy", group, "Cache policy of sessions that name none"},
                               {PolicyNames().begin(), PolicyNames().end()},
                               Of(&EngineOptions::default_policy)));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "cache/session_cache.h"
 
@@ -15,9 +16,18 @@ KvType KvTypeOf(EntryType type) {
     case EntryType::kBf16:
       return KvType::kBf16;
     case EntryType::kInt8:
+    case EntryType::kPacked:  // not the type of a page
       break;
   }
   return KvType::kInt8;
+}
+
+PackedHead PackedOf(const HeadCache& head, int tier) {
+  const GroupStore::Packed packed = head.groups().packed(tier);
+  return {.layout = packed.layout,
+          .groups = packed.groups,
+          .members = packed.members,
+          .count = packed.count};
 }
 
 SessionCache& CacheOf(const DecodeRow& row) { return static_cast<SessionCache&>(*row.cache); }
@@ -87,15 +97,17 @@ void DecodeBatch::Attend(int32_t layer, const LanguageModel::Projected& projecte
                 .v_offset = cache.layout().v_offset()};
       for (int32_t head = 0; head < config.kv_heads; ++head) {
         const auto row = static_cast<int64_t>(i);
+        const HeadCache& held = std::as_const(cache).Head(layer, head);
         items_.push_back(
             {.head = {.pages = cache.PagePointers(layer, head),
-                      .entries = cache.EntriesIn(layer, head),
+                      .entries = held.rows(),
                       .entries_per_page = cache.layout().entries_per_page()},
              .q = projected.q + row * projected.stride + head * head_stride,
              .group = group,
              .out = buffers_.attention.data() + row * q_width + head * head_stride,
              .score_sums = cache.policy().needs_scores() ? cache.LiveScores(layer, head) : nullptr,
-             .bias = nullptr});
+             .bias = held.live_bias(),
+             .packed = {PackedOf(held, 0), PackedOf(held, 1)}});
       }
     }
     if (!items_.empty()) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "cache/session_cache.h"
+#include "models/kernels/packed_groups.h"
 #include "server/engine/prefill_job.h"
 
 namespace concertina {
@@ -14,6 +15,12 @@ absl::StatusOr<std::unique_ptr<ConversationCache>> HostRunner::MakeCache(const C
   auto policy = MakePolicy(spec.policy, spec.policy_options);
   if (!policy.ok()) return policy.status();
   const LanguageConfig& config = language_.config();
+  if (spec.entry_type == EntryType::kPacked && (*policy)->merges()) {
+    return absl::FailedPreconditionError("packed entries cannot be merged, as this policy does");
+  }
+  if (spec.entry_type == EntryType::kPacked && config.head_dim > kPackedHeadDimMax) {
+    return absl::FailedPreconditionError("the model's heads are too large for packed entries");
+  }
   const CacheShape shape{config.layers, config.kv_heads, config.head_dim};
   const OnContextEnd on_context_end =
       spec.on_context_end.value_or((*policy)->default_on_context_end());

@@ -13,6 +13,9 @@ namespace concertina {
 namespace {
 
 constexpr int64_t kFloat = sizeof(float);
+// Slots of a decode item beside its entries: two kinds of groups, each to a multiple of 64. Holes
+// of groups are fewer than the entries that their budget drops.
+constexpr int64_t kPaddingSlots = 128;
 
 // Of the matrices' own: a product has its rows laid out or rounded anew, at most in f32, and of
 // bf16 the result once more. Two copies of the weights have two such places.
@@ -36,8 +39,8 @@ int64_t AttentionBytes(const LanguageConfig& config, int64_t max_batch) {
   const int64_t group = config.heads / config.kv_heads;
   return PrefillScratchBytes(
              {config.heads, config.kv_heads, config.head_dim, config.max_positions}) +
-         DecodeScratchBytes(max_batch * config.kv_heads, config.max_positions, group,
-                            config.head_dim);
+         DecodeScratchBytes(max_batch * config.kv_heads, config.max_positions + kPaddingSlots,
+                            group, config.head_dim);
 }
 
 // Of the CPU's kernels; another device keeps its own beside its entries.

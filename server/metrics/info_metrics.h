@@ -14,7 +14,7 @@ struct InfoLabels {
   std::string chat_family;         // "chatml-smollm"
   std::string default_policy;      // "concertina"
   std::string default_budget;      // "0.2", "256t", "64MiB"
-  std::string default_entry_type;  // "f32", "bf16"
+  std::string default_entry_type;  // "f32", "bf16", "int8", "packed"
   int64_t pool_bytes = 0;
 };
 

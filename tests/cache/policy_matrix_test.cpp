@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "session_driver.h"
 
@@ -29,6 +30,7 @@ const Shape kShapes[] = {
     {{.layers = 3, .kv_heads = 3, .head_dim = 64}, EntryType::kF32},
     {{.layers = 5, .kv_heads = 1, .head_dim = 64}, EntryType::kBf16},
     {{.layers = 4, .kv_heads = 2, .head_dim = 64}, EntryType::kInt8},
+    {{.layers = 4, .kv_heads = 2, .head_dim = 64}, EntryType::kPacked},
 };
 
 std::vector<Budget> Budgets(CacheShape shape) {
@@ -62,7 +64,11 @@ class MatrixTest : public ::testing::TestWithParam<std::string_view> {
                                        std::greater_equal<>()) == held.births.end());
         ASSERT_TRUE(std::all_of(held.masses.begin(), held.masses.end(),
                                 [](uint16_t mass) { return mass >= 1; }));
-        pages += cache.layout().PagesFor(cache.EntriesIn(layer, head));
+        pages += cache.Head(layer, head).pages();
+        if (cache.entry_type() != EntryType::kPacked) {
+          ASSERT_EQ(cache.Head(layer, head).pages(),
+                    cache.layout().PagesFor(cache.EntriesIn(layer, head)));
+        }
       }
     }
     ASSERT_EQ(cache.used_bytes(), pages * cache.layout().page_bytes());
@@ -88,6 +94,11 @@ class MatrixTest : public ::testing::TestWithParam<std::string_view> {
     const CacheShape shape = cache.shape();
     if (cache.policy().keeps_everything()) {
       ASSERT_EQ(cache.live_entries(), held_before);
+    } else if (budget.unit != Budget::Unit::kBytes && cache.entry_type() == EntryType::kPacked) {
+      // Not more payload than so many rows, and hardly ever fewer entries.
+      const int64_t granted = Granted(budget, cache, std::numeric_limits<int64_t>::max());
+      ASSERT_LE(cache.payload_bytes(), granted * cache.layout().entry_payload_bytes());
+      ASSERT_GE(cache.live_entries(), std::min(held_before, granted / 2));
     } else if (budget.unit != Budget::Unit::kBytes) {
       ASSERT_EQ(cache.live_entries(), Granted(budget, cache, held_before));
     } else {
@@ -100,6 +111,7 @@ class MatrixTest : public ::testing::TestWithParam<std::string_view> {
 TEST_P(MatrixTest, KeepsTheContract) {
   const auto policy = PolicyOf(GetParam());
   for (const Shape& shape : kShapes) {
+    if (shape.type == EntryType::kPacked && policy->merges()) continue;
     const auto pool = MakePool(200000, shape.cache);
     for (const Budget& budget : Budgets(shape.cache)) {
       for (const int32_t tokens : {1, 2, 3, 17, 90}) {

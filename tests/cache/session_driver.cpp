@@ -1,6 +1,7 @@
 #include "session_driver.h"
 
 #include <stdexcept>
+#include <utility>
 
 namespace concertina::testing {
 namespace {
@@ -109,7 +110,7 @@ absl::Status DecodeToken(SessionCache& cache, uint32_t session) {
     }
     for (int head = 0; head < shape.kv_heads; ++head) {
       float* scores = cache.LiveScores(layer, head);
-      for (int32_t slot = 0; slot < cache.EntriesIn(layer, head); ++slot) {
+      for (const int32_t slot : std::as_const(cache).Head(layer, head).SlotsInBirthOrder()) {
         scores[slot] += static_cast<float>(Mix(birth * 31 + slot + layer) % 100) / 1000.0F;
       }
     }

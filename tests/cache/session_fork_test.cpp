@@ -53,11 +53,27 @@ void Generate(SessionCache& cache, uint32_t session, int tokens) {
   cache.EndDecode();
 }
 
-class ForkTest : public ::testing::TestWithParam<std::string_view> {
+struct ForkParam {
+  std::string_view policy;
+  EntryType type = EntryType::kBf16;
+};
+
+// Packed entries with every policy that can have them.
+std::vector<ForkParam> ForkParams() {
+  std::vector<ForkParam> params;
+  for (const std::string_view name : PolicyNames()) {
+    params.push_back({name});
+    if (!PolicyOf(name)->merges()) params.push_back({name, EntryType::kPacked});
+  }
+  return params;
+}
+
+class ForkTest : public ::testing::TestWithParam<ForkParam> {
  protected:
   std::unique_ptr<SessionCache> Open(Budget budget = Budget::Ratio(0.4)) {
-    return std::make_unique<SessionCache>(pool_.get(), kShape, EntryType::kBf16,
-                                          PolicyOf(GetParam()), budget, OnContextEnd::kRebase);
+    return std::make_unique<SessionCache>(pool_.get(), kShape, GetParam().type,
+                                          PolicyOf(GetParam().policy), budget,
+                                          OnContextEnd::kRebase);
   }
 
   // Bytes of the pool beside `twins`, which no fork shares.
@@ -199,8 +215,11 @@ TEST_P(ForkTest, AByteBudgetCountsPagesInCommon) {
   EXPECT_LE(parent->used_bytes(), cap);
 }
 
-INSTANTIATE_TEST_SUITE_P(AllPolicies, ForkTest, ::testing::ValuesIn(PolicyNames()),
-                         [](const auto& param) { return std::string(param.param); });
+INSTANTIATE_TEST_SUITE_P(AllPolicies, ForkTest, ::testing::ValuesIn(ForkParams()),
+                         [](const auto& param) {
+                           const bool packed = param.param.type == EntryType::kPacked;
+                           return std::string(param.param.policy) + (packed ? "_packed" : "");
+                         });
 
 class FullForkTest : public ::testing::Test {
  protected:

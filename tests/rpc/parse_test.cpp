@@ -111,6 +111,8 @@ TEST(CacheOptionsTest, OptionsReachTheEngine) {
   EXPECT_FALSE(options->budget.has_value());
   policy.set_entry_type(v1::ENTRY_TYPE_INT8);
   EXPECT_EQ(ParseCacheOptions(&policy, nullptr, "concertina")->entry_type, EntryType::kInt8);
+  policy.set_entry_type(v1::ENTRY_TYPE_PACKED);
+  EXPECT_EQ(ParseCacheOptions(&policy, nullptr, "concertina")->entry_type, EntryType::kPacked);
 }
 
 TEST(CacheOptionsTest, WhatWouldNotActIsRefused) {

@@ -14,6 +14,7 @@ namespace {
 
 absl::Status PolicyError(const absl::Status& status) {
   const std::string message(status.message());
+  if (absl::IsFailedPrecondition(status)) return FieldError("policy.entry_type", message);
   return absl::IsUnimplemented(status) ? FieldError("policy.name", reason::kNotOnDevice, message)
                                        : FieldError("policy.name", message);
 }

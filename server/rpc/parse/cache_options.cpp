@@ -51,6 +51,8 @@ absl::StatusOr<std::optional<EntryType>> ParseEntryType(v1::EntryType value) {
       return EntryType::kF32;
     case v1::ENTRY_TYPE_INT8:
       return EntryType::kInt8;
+    case v1::ENTRY_TYPE_PACKED:
+      return EntryType::kPacked;
     default:
       return FieldError("policy.entry_type", "unknown value");
   }

@@ -73,9 +73,11 @@ v1::EntryType Render(EntryType type) {
     case EntryType::kBf16:
       return v1::ENTRY_TYPE_BF16;
     case EntryType::kInt8:
+      return v1::ENTRY_TYPE_INT8;
+    case EntryType::kPacked:
       break;
   }
-  return v1::ENTRY_TYPE_INT8;
+  return v1::ENTRY_TYPE_PACKED;
 }
 
 void Render(const SessionInfo& session, v1::Session* out) {

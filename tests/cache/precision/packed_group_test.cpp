@@ -202,25 +202,70 @@ TEST(PackedGroupTest, WhatIsNotFiniteComesBackFinite) {
   }
 }
 
-TEST(PackedGroupTest, MembersLeaveWithoutRoundingTheOthers) {
+TEST(PackedGroupTest, OneEntryIsWhatTheGroupHas) {
   for (const GroupBits bits : kAllBits) {
-    Group group(80, bits, kGroupEntries);
-    Randomise(group, 9);
-    group.Quantise();
-    const std::vector<float> keys = group.Keys();
-    const std::vector<float> values = group.Values();
-    const std::vector<int32_t> kept = {0, 1, 4, 15, 16, 30, 31};
-    KeepInGroup(group.layout, kept, group.bytes.data());
-    group.count = static_cast<int>(kept.size());
-    const std::vector<float> keys_left = group.Keys();
-    const std::vector<float> values_left = group.Values();
-    for (size_t i = 0; i < kept.size(); ++i) {
-      for (size_t c = 0; c < 80; ++c) {
-        ASSERT_EQ(keys_left[i * 80 + c], keys[kept[i] * 80 + c]);
-        ASSERT_EQ(values_left[i * 80 + c], values[kept[i] * 80 + c]);
+    for (const int64_t d : {5, 64, 80}) {
+      Group group(d, bits, kGroupEntries);
+      Randomise(group, 9);
+      group.Quantise();
+      const std::vector<float> keys = group.Keys();
+      const std::vector<float> values = group.Values();
+      std::vector<float> row(static_cast<size_t>(d));
+      for (int i = 0; i < kGroupEntries; ++i) {
+        LoadGroupKey(group.layout, group.bytes.data(), i, row.data());
+        ASSERT_TRUE(std::equal(row.begin(), row.end(), keys.begin() + i * d));
+        LoadGroupValue(group.layout, group.bytes.data(), i, row.data());
+        ASSERT_TRUE(std::equal(row.begin(), row.end(), values.begin() + i * d));
       }
     }
   }
+}
+
+// A newcomer takes the place of another entry: the others stay to the last bit, its value has a
+// grid of its own, and its key that of the group, at whose ends it is cut off.
+TEST(PackedGroupTest, ANewcomerLeavesTheOthersAsTheyAre) {
+  constexpr int64_t kDim = 80;
+  for (const GroupBits bits : kAllBits) {
+    Group group(kDim, bits, kGroupEntries);
+    Randomise(group, 9);
+    group.Quantise();
+    std::vector<float> keys = group.Keys();
+    std::vector<float> values = group.Values();
+    Group other(kDim, bits, 1);
+    Randomise(other, 10);
+    for (const int place : {0, 15, 16, 31}) {
+      PutInGroup(group.layout, place, other.k.data(), other.v.data(), group.bytes.data());
+      for (int64_t c = 0; c < kDim; ++c) {
+        const float scale = FromSmallScale(group.bytes[group.layout.key_scales() + c]);
+        const auto zero = static_cast<int8_t>(group.bytes[group.layout.key_zeros() + c]);
+        const float low = 0.5F * scale * static_cast<float>(zero);
+        const float high = low + scale * static_cast<float>((1 << bits.key) - 1);
+        const float got = group.Keys()[place * kDim + c];
+        ASSERT_NEAR(got, std::clamp(other.k[c], low, high), 0.501F * scale);
+        keys[place * kDim + c] = got;
+      }
+      Group alone(kDim, bits, 1);
+      alone.v = other.v;
+      alone.Quantise();
+      const std::vector<float> value = alone.Values();
+      std::copy(value.begin(), value.end(), values.begin() + place * kDim);
+      ASSERT_EQ(group.Keys(), keys);
+      ASSERT_EQ(group.Values(), values);
+    }
+  }
+}
+
+TEST(PackedGroupTest, KeysAreReplacedUnderTheirValues) {
+  Group group(64, {3, 2}, kGroupEntries);
+  Randomise(group, 4);
+  group.Quantise();
+  const std::vector<float> values = group.Values();
+  Group other(64, {3, 2}, kGroupEntries);
+  Randomise(other, 5);
+  other.Quantise();
+  ReplaceGroupKeys(group.layout, other.k.data(), kGroupEntries, group.bytes.data());
+  EXPECT_EQ(group.Keys(), other.Keys());
+  EXPECT_EQ(group.Values(), values);
 }
 
 TEST(PackedGroupTest, AbsentEntriesDoNotChangeThePresentOnes) {

@@ -10,7 +10,7 @@
 namespace concertina {
 namespace {
 
-constexpr int64_t kHeadDim = 64;
+const GroupKinds kKinds(64);
 constexpr int64_t kRowBytes = 256;  // bf16
 
 struct Totals {
@@ -34,7 +34,7 @@ Totals Sum(const PrecisionPlan& plan) {
 PrecisionPlan Plan(double ratio, std::span<const int32_t> holds) {
   const int64_t held = std::accumulate(holds.begin(), holds.end(), int64_t{0});
   const auto payload = static_cast<int64_t>(ratio * static_cast<double>(held * kRowBytes));
-  return PlanPrecision(payload, holds, kHeadDim, kRowBytes, 2.5);
+  return PlanPrecision(payload, holds, kKinds, kRowBytes, 2.5);
 }
 
 TEST(PlanTest, GivesUpBitsBeforeEntries) {
@@ -52,8 +52,8 @@ TEST(PlanTest, GivesUpBitsBeforeEntries) {
   for (const Expected& e : expected) {
     const PrecisionPlan plan = Plan(e.ratio, holds);
     const Totals totals = Sum(plan);
-    EXPECT_EQ(plan.high, e.high) << e.ratio;
-    EXPECT_EQ(plan.low, e.low) << e.ratio;
+    EXPECT_EQ(kKinds[plan.high].bits(), e.high) << e.ratio;
+    EXPECT_EQ(kKinds[plan.low].bits(), e.low) << e.ratio;
     EXPECT_EQ(totals.rows > 20, e.rows) << e.ratio;
     EXPECT_EQ(totals.high > 0, e.raised) << e.ratio;
     EXPECT_EQ(totals.room < 6420, e.dropped) << e.ratio;
@@ -105,7 +105,7 @@ TEST(PlanTest, NeverCostsMoreThanGrantedNorWastesAGroup) {
     ASSERT_LE(plan.payload_bytes, std::max(granted, floor_bytes));
     // Where entries were dropped, there was no money for another group.
     if (room_all < held) {
-      ASSERT_GT(plan.payload_bytes + GroupLayout(kHeadDim, {3, 2}).bytes(), granted);
+      ASSERT_GT(plan.payload_bytes + kKinds[2].bytes(), granted);
     }
   }
 }

@@ -1,0 +1,197 @@
+#include <algorithm>
+#include <bit>
+
+#include "cache/check.h"
+#include "cache/head_cache.h"
+
+// What only heads with packed groups do.
+
+namespace concertina {
+
+void HeadCache::LoadEntries(std::span<const int32_t> slots, float* k, float* v) const {
+  const int64_t d = layout_->head_dim();
+  std::vector<int32_t> place(static_cast<size_t>(first_row()), -1);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const auto at = static_cast<int64_t>(i) * d;
+    if (slots[i] < first_row()) {
+      place[slots[i]] = static_cast<int32_t>(i);
+    } else {
+      LoadKey(slots[i], k + at);
+      LoadValue(slots[i], v + at);
+    }
+  }
+  for (int32_t group = 0; group < groups_.groups(); ++group) {
+    groups_.LoadGroup(
+        group, std::span<const int32_t>(place).subspan(groups_.SlotOf(group, 0), kGroupEntries), k,
+        v);
+  }
+}
+
+void HeadCache::RotateGroups(const GroupKinds& kinds, const std::function<int64_t(uint32_t)>& delta,
+                             const std::function<void(float*, int64_t)>& rotate) {
+  const int64_t d = layout_->head_dim();
+  std::vector<float> keys(static_cast<size_t>(kGroupEntries * d));
+  for (int32_t group = 0; group < groups_.groups(); ++group) {
+    GroupImage image = groups_.Image(group);
+    if (image.present == 0) continue;
+    const GroupLayout& layout = kinds[image.kind];
+    LoadGroupKeys(layout, image.codes.data(), kGroupEntries, keys.data());
+    const int present = std::countr_zero(image.present);
+    bool rotated = false;
+    for (int i = 0; i < kGroupEntries; ++i) {
+      const int64_t by = (image.present >> i & 1U) != 0 ? delta(image.births[i]) : 0;
+      if (by == 0) continue;
+      rotate(keys.data() + i * d, by);
+      rotated = true;
+    }
+    if (!rotated) continue;
+    for (int i = 0; i < kGroupEntries; ++i) {  // holes must not widen the grid
+      if ((image.present >> i & 1U) != 0) continue;
+      std::copy_n(keys.data() + present * d, d, keys.data() + i * d);
+    }
+    ReplaceGroupKeys(layout, keys.data(), kGroupEntries, image.codes.data());
+    groups_.Replace(group, image);
+  }
+}
+
+void HeadCache::HideHoles() {
+  bias_.clear();
+  if (groups_.groups() == 0) return;
+  bias_.assign(scores_.size(), 0.0F);
+  for (int32_t slot = 0; slot < first_row(); ++slot) {
+    if (!groups_.Has(slot)) bias_[slot] = kHidden;
+  }
+}
+
+void HeadCache::ShiftRows(int32_t first_row_before) {
+  const int32_t by = first_row() - first_row_before;
+  for (int32_t& slot : order_) slot += slot >= first_row_before ? by : 0;
+  const auto begin = scores_.begin();
+  if (by > 0) {
+    scores_.insert(begin + first_row_before, static_cast<size_t>(by), 0.0F);
+  } else {
+    scores_.erase(begin + first_row(), begin + first_row_before);
+  }
+  HideHoles();
+}
+
+int32_t HeadCache::RowsBornFrom(uint32_t birth, int32_t* oldest) const {
+  int32_t count = 0;
+  *oldest = -1;
+  for (auto i = static_cast<int32_t>(order_.size()) - 2; i >= 0; --i) {
+    if (Meta(order_[i]).birth < birth) break;
+    if (order_[i] < first_row()) continue;
+    ++count;
+    *oldest = i;
+  }
+  return count;
+}
+
+int32_t HeadCache::LeastRow() const {
+  int32_t least = -1;
+  for (int32_t i = 1; i + 1 < static_cast<int32_t>(order_.size()); ++i) {
+    const int32_t slot = order_[i];
+    if (slot >= first_row() && (least < 0 || scores_[slot] < scores_[order_[least]])) least = i;
+  }
+  return least;
+}
+
+void HeadCache::MoveToHole(int32_t index, PageAccount* account) {
+  const int32_t row = order_[index];
+  const int32_t hole = groups_.Hole();
+  CONCERTINA_CHECK(row >= first_row() && hole >= 0, "only rows go to holes");
+  std::vector<float> k(static_cast<size_t>(layout_->head_dim()));
+  std::vector<float> v(k.size());
+  LoadKey(row, k.data());
+  LoadValue(row, v.data());
+  groups_.Put(hole, k.data(), v.data(), Meta(row), *account->pool());
+  scores_[hole] = scores_[row];
+  bias_[hole] = 0.0F;
+  order_[index] = hole;
+  RemoveRow(row, account);
+}
+
+absl::Status HeadCache::MoveToNewGroup(const GroupKinds& kinds, int kind, int32_t index,
+                                       int32_t count, PageAccount* account) {
+  std::vector<PageId> pages;
+  if (absl::Status taken = account->Take(groups_.PagesMissingFor(kind), &pages); !taken.ok()) {
+    return taken;
+  }
+  std::sort(pages.begin(), pages.end());
+  const int64_t d = layout_->head_dim();
+  std::vector<float> k(static_cast<size_t>(count * d));
+  std::vector<float> v(k.size());
+  std::vector<GroupEntry> entries;
+  std::vector<float> scores;
+  for (int32_t i = 0; i < count; ++i) {
+    const int32_t slot = order_[index + i];
+    LoadKey(slot, k.data() + i * d);
+    LoadValue(slot, v.data() + i * d);
+    entries.push_back(
+        {.birth = Meta(slot).birth, .score = 0, .k = k.data() + i * d, .v = v.data() + i * d});
+    scores.push_back(scores_[slot]);
+  }
+  const std::vector<GroupImage> images = PackGroups(kinds, kind, entries, {}, 1);
+  const int32_t first_row_before = first_row();
+  const int32_t group = groups_.groups();
+  groups_.Append(images.front(), pages, *account->pool());
+  ShiftRows(first_row_before);
+  for (int32_t i = 0; i < count; ++i) {
+    const int32_t row = order_[index + i];
+    order_[index + i] = groups_.SlotOf(group, i);
+    scores_[order_[index + i]] = scores[i];
+    RemoveRow(row, account);
+  }
+  return absl::OkStatus();
+}
+
+void HeadCache::GiveGroupUp(PageAccount* account) {
+  CONCERTINA_CHECK(live_ && groups_.holes() >= kGroupEntries, "no room for a group's entries");
+  // The last one leaves no gap; another with fewer entries first takes its place.
+  const int32_t group = groups_.EmptiestOfLastKind();
+  const GroupImage gone = groups_.Image(group);
+  const int32_t last = groups_.groups() - 1;
+  const auto move = [this](int32_t from, int32_t to) {
+    *std::find(order_.begin(), order_.end(), from) = to;
+    scores_[to] = scores_[from];
+  };
+  std::vector<float> scores(kGroupEntries);
+  for (int32_t i = 0; i < kGroupEntries; ++i) scores[i] = scores_[groups_.SlotOf(group, i)];
+  std::vector<int32_t> places;  // in the order of births of the entries that lose theirs
+  for (int32_t i = 0; i < kGroupEntries; ++i) {
+    const bool there = (gone.present >> i & 1U) != 0;
+    places.push_back(!there ? -1
+                            : static_cast<int32_t>(std::find(order_.begin(), order_.end(),
+                                                             groups_.SlotOf(group, i)) -
+                                                   order_.begin()));
+  }
+  if (group != last) {
+    for (int32_t i = 0; i < kGroupEntries; ++i) {
+      const int32_t from = groups_.SlotOf(last, i);
+      if (groups_.Has(from)) move(from, groups_.SlotOf(group, i));
+    }
+    groups_.Replace(group, groups_.Image(last));
+  }
+  const int32_t first_row_before = first_row();
+  groups_.RemoveLast(account);
+  ShiftRows(first_row_before);
+  PutBack(gone, places, scores, *account->pool());
+}
+
+void HeadCache::PutBack(const GroupImage& gone, std::span<const int32_t> places,
+                        std::span<const float> scores, const PagePool& pool) {
+  std::vector<float> k(static_cast<size_t>(layout_->head_dim()));
+  std::vector<float> v(k.size());
+  for (int32_t i = 0; i < kGroupEntries; ++i) {
+    if (places[i] < 0) continue;
+    groups_.LoadFrom(gone, i, k.data(), v.data());
+    const int32_t hole = groups_.Hole();
+    groups_.Put(hole, k.data(), v.data(),
+                {.birth = gone.births[i], .score = gone.scores[i], .mass = 1}, pool);
+    order_[places[i]] = hole;
+    scores_[hole] = scores[i];
+    bias_[hole] = 0.0F;
+  }
+}
+
+}  // namespace concertina

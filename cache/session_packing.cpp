@@ -1,0 +1,210 @@
+#include <algorithm>
+
+#include "cache/check.h"
+#include "cache/session_cache.h"
+
+// Sessions with packed groups: a layer's share is a plan of rows and groups, and while decoding a
+// head is held to what that costs.
+
+namespace concertina {
+namespace {
+
+enum class Tier : uint8_t { kDropped, kLow, kHigh, kRow };
+
+// `count` of the entries of tier `from` go to tier `to`: those of `best` first, then the youngest.
+void Raise(std::vector<Tier>* tiers, Tier from, Tier to, std::span<const int32_t> best,
+           int64_t count) {
+  for (const int32_t index : best) {
+    if (count > 0 && (*tiers)[index] == from) {
+      (*tiers)[index] = to;
+      --count;
+    }
+  }
+  for (auto i = static_cast<int64_t>(tiers->size()) - 1; i >= 0 && count > 0; --i) {
+    if ((*tiers)[i] == from) {
+      (*tiers)[i] = to;
+      --count;
+    }
+  }
+}
+
+int32_t GroupsFor(int64_t entries) {
+  return static_cast<int32_t>((entries + kGroupEntries - 1) / kGroupEntries);
+}
+
+}  // namespace
+
+void SessionCache::BeginPackedStep(int64_t seen, int32_t more) {
+  const bool fold = !decoding_;
+  if (!fold && packing_->budget() == budget_) {
+    return;
+  }
+  step_holds_ = Holds(more);
+  PrecisionPlan plan = packing_->PlanFor(budget_, seen, layer_split(), step_holds_);
+  step_ = packing_->Effective(budget_, seen, layer_split(), step_holds_);
+  step_bytes_max_ = std::max({budget_.bytes - AppendHeadroomBytes(layout_, shape_),
+                              step_.bytes_used_at_shares, used_bytes()});
+  fold ? packing_->BeginFold(std::move(plan), budget_, seen)
+       : packing_->SetLimits(plan, budget_, seen);
+}
+
+HeadPlan SessionCache::PackedShare(int layer) const {
+  HeadPlan share = packing_->plan().layers[layer];
+  if (budget_.unit != Budget::Unit::kBytes) {
+    return share;
+  }
+  // See ShareWithinBytes: a layer that grows gives way to those that have not shrunk yet.
+  int64_t layer_bytes = 0;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    layer_bytes += Head(layer, head).used_bytes();
+  }
+  const int64_t left = step_bytes_max_ - (used_bytes() - layer_bytes);
+  PrecisionPlan plan = packing_->plan();
+  HeadPlan& given = plan.layers[layer];
+  const auto fits = [&] {
+    return packing_->LayerBytes(plan, static_cast<size_t>(layer), seen_ + prefill_tokens_) <= left;
+  };
+  while (!fits() && given.low + given.high > 0) {
+    given.low > 0 ? --given.low : --given.high;
+  }
+  while (!fits() && given.rows > kFloorRows) {
+    --given.rows;
+  }
+  return given;
+}
+
+Selection SessionCache::SelectPacked(int layer, const LayerView& view) const {
+  const int64_t room = std::min<int64_t>(view.entries, PackedShare(layer).room());
+  return policy_->Select(view, static_cast<int32_t>(room));
+}
+
+absl::Status SessionCache::StorePacked(int layer, const LayerPrompt& prompt, const LayerView& view,
+                                       const Selection& kept) {
+  const HeadPlan share = PackedShare(layer);
+  const PrecisionPlan& plan = packing_->plan();
+  const int64_t high_room = share.rows + int64_t{share.high} * kGroupEntries;
+  const Selection best_rows = policy_->Select(view, std::min(share.rows, view.entries));
+  const Selection best_high =
+      policy_->Select(view, static_cast<int32_t>(std::min<int64_t>(high_room, view.entries)));
+
+  std::vector<std::vector<GroupImage>> images(static_cast<size_t>(shape_.kv_heads));
+  std::vector<std::vector<int32_t>> rows(images.size());
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    std::vector<Tier> tiers(static_cast<size_t>(view.entries), Tier::kDropped);
+    for (const int32_t index : kept[head]) tiers[index] = Tier::kLow;
+    Raise(&tiers, Tier::kLow, Tier::kRow, best_rows[head], share.rows);
+    Raise(&tiers, Tier::kLow, Tier::kHigh, best_high[head], int64_t{share.high} * kGroupEntries);
+
+    HeadCache& cache = Head(layer, head);
+    const std::vector<int32_t> slots = cache.SlotsInBirthOrder();
+    const std::vector<GroupImage> old = cache.groups().Images();
+    std::vector<GroupEntry> high;
+    std::vector<GroupEntry> low;
+    for (int32_t i = 0; i < view.entries; ++i) {
+      if (tiers[i] == Tier::kRow) rows[head].push_back(i);
+      if (tiers[i] != Tier::kHigh && tiers[i] != Tier::kLow) continue;
+      const int64_t at = head * prompt.capacity + i;
+      GroupEntry entry{.birth = prompt.birth[at],
+                       .score = PackScore(prompt.score[at]),
+                       .k = prompt.k + at * shape_.head_dim,
+                       .v = prompt.v + at * shape_.head_dim};
+      if (i < prompt.old_entries && slots[i] < cache.first_row()) {
+        entry.group = cache.groups().GroupOf(slots[i]);
+        entry.index = GroupStore::IndexOf(slots[i]);
+      }
+      (tiers[i] == Tier::kHigh ? high : low).push_back(entry);
+    }
+    const auto pack = [&](int kind, const std::vector<GroupEntry>& entries) {
+      for (GroupImage& image : PackGroups(packing_->kinds(), kind, entries, old,
+                                          GroupsFor(static_cast<int64_t>(entries.size())))) {
+        images[head].push_back(std::move(image));
+      }
+    };
+    pack(plan.high, high);
+    pack(plan.low, low);
+  }
+  ReleaseLayer(layer);
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    if (absl::Status stored = StoreHead(layer, head, prompt, rows[head], images[head]);
+        !stored.ok()) {
+      ReleaseLayer(layer);
+      return stored;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SessionCache::StoreHead(int layer, int head, const LayerPrompt& prompt,
+                                     std::span<const int32_t> rows,
+                                     std::span<const GroupImage> images) {
+  HeadCache& cache = Head(layer, head);
+  int64_t bytes = 0;
+  for (const GroupImage& image : images) {
+    bytes += GroupStore::RecordBytes(packing_->kinds()[image.kind], packing_->long_births());
+  }
+  const int64_t group_pages = (bytes + layout_.page_bytes() - 1) / layout_.page_bytes();
+  const int64_t row_pages = cache.PagesMissingFor(static_cast<int64_t>(rows.size()));
+  std::vector<PageId> pages;
+  if (absl::Status taken = account_.Take(group_pages + row_pages, &pages); !taken.ok()) {
+    return taken;
+  }
+  std::sort(pages.begin(), pages.end());  // a group's pages should be neighbours
+  const std::span<const PageId> all(pages);
+  cache.StoreGroups(images, packing_->long_births(), all.first(group_pages), *account_.pool());
+  for (const PageId page : all.subspan(group_pages)) {
+    cache.AddPage(page, account_.pool()->Data(page));
+  }
+  AppendKept(prompt, rows, head, &cache);
+  cache.MarkFold();
+  return absl::OkStatus();
+}
+
+int64_t SessionCache::EvictPacked(int layer) {
+  int64_t evicted = 0;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    evicted += ShrinkHead(layer, &Head(layer, head));
+  }
+  return evicted;
+}
+
+// What is done depends on counts alone, so that all heads of a layer hold as many entries.
+int64_t SessionCache::ShrinkHead(int layer, HeadCache* cache) {
+  const int64_t limit = packing_->HeadLimit(layer, seen_ + 1);
+  const GroupStore& groups = cache->groups();
+  const auto cost = [&] {
+    return packing_->CostIsPages() ? cache->used_bytes() : cache->payload_bytes();
+  };
+  int64_t evicted = 0;
+  while (cost() > limit && cache->entries() > kFloorRows) {
+    int32_t row = -1;
+    int32_t window = 0;
+    if (groups.TakesBirth(static_cast<uint32_t>(seen_))) {
+      window = cache->RowsBornFrom(packing_->window_begin(), &row);
+      row = window > 0 ? row : cache->LeastRow();
+    }
+    if (row >= 0 && groups.holes() > 0) {
+      cache->MoveToHole(row, &account_);
+    } else if (window > 0 && OpenGroup(window, row, cache)) {
+      continue;
+    } else if (groups.holes() >= kGroupEntries) {
+      cache->GiveGroupUp(&account_);
+    } else {
+      cache->RemoveInBirthOrder(VictimOf(layer, cache->entries() - 1, *cache), &account_);
+      ++evicted;
+    }
+  }
+  return evicted;
+}
+
+// Where the window's rows cost more than a group, they become one.
+bool SessionCache::OpenGroup(int32_t window, int32_t oldest, HeadCache* cache) {
+  const int kind =
+      cache->groups().groups() > 0 ? cache->groups().last_kind() : packing_->plan().low;
+  const int32_t count = std::min(window, kGroupEntries);
+  if (count * layout_.entry_payload_bytes() <= packing_->kinds()[kind].bytes()) {
+    return false;
+  }
+  return cache->MoveToNewGroup(packing_->kinds(), kind, oldest, count, &account_).ok();
+}
+
+}  // namespace concertina
