@@ -82,6 +82,22 @@ std::vector<int32_t> SelectAround(std::span<const float> scores, int64_t n, int3
   return anchors;
 }
 
+std::vector<uint64_t> OrderKeys(std::span<const float> scores, int32_t sinks, int32_t recent) {
+  const auto entries = static_cast<int32_t>(scores.size());
+  std::vector<uint64_t> keys(scores.size());
+  for (int32_t i = 0; i < entries; ++i) {
+    // No score's rank is below 2^32, and no index reaches 2^31.
+    if (i < sinks) {
+      keys[i] = static_cast<uint64_t>(i);
+    } else if (entries - i <= recent) {
+      keys[i] = (uint64_t{1} << 31) + static_cast<uint64_t>(entries - 1 - i);
+    } else {
+      keys[i] = Rank(scores[i], i);
+    }
+  }
+  return keys;
+}
+
 int32_t LowestBefore(std::span<const float> scores, int32_t recent) {
   const auto end = static_cast<int32_t>(scores.size()) - recent;
   int32_t lowest = 1;

@@ -22,6 +22,11 @@ std::vector<int32_t> SelectAnchors(std::span<const float> scores, int64_t n);
 std::vector<int32_t> SelectAround(std::span<const float> scores, int64_t n, int32_t sinks,
                                   int32_t recent);
 
+// Of every entry a number of its own, the lower the sooner SelectAround keeps it: the sinks, the
+// recent ones from the newest back, the others by score. Keeping the first, the newest and the n -
+// 2 lowest of the others is SelectAround.
+std::vector<uint64_t> OrderKeys(std::span<const float> scores, int32_t sinks, int32_t recent);
+
 // Index of the lowest score outside the first and the newest `recent` entries, ties to the lower
 // index; 1, the oldest after the first, should they leave nothing to choose.
 int32_t LowestBefore(std::span<const float> scores, int32_t recent);

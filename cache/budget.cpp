@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
@@ -106,7 +107,7 @@ void ResolveBudget(const Budget& budget, int64_t seen, const LayerSplit& split,
   const int64_t asked = RequestedTotal(budget, seen, split, holds, layout, shape, shares);
   int64_t least = 0;
   for (const int32_t held : holds) {
-    least += std::min<int64_t>(kFloorEntries, held);
+    least += std::min(split.floor, held);
   }
   LayerShares(asked, split, holds, shares);
   effective->entries_total = Sum(*shares) * shape.kv_heads;
@@ -121,6 +122,26 @@ EffectiveBudget ResolveBudget(const Budget& budget, int64_t seen, const LayerSpl
   EffectiveBudget effective;
   ResolveBudget(budget, seen, split, holds, layout, shape, &effective);
   return effective;
+}
+
+int64_t EntriesAffordable(const Budget& budget, int64_t seen, const EntryLayout& layout,
+                          CacheShape shape) {
+  const double gain = layout.entries_per_bf16_entry();
+  switch (budget.unit) {
+    case Budget::Unit::kRatio:
+      return static_cast<int64_t>(std::floor(budget.ratio * static_cast<double>(seen) * gain));
+    case Budget::Unit::kTokens: {
+      const int64_t tokens = std::min<int64_t>(budget.tokens, std::numeric_limits<int32_t>::max());
+      return static_cast<int64_t>(std::floor(static_cast<double>(tokens) * gain));
+    }
+    case Budget::Unit::kBytes: {
+      const int64_t free_bytes =
+          std::max<int64_t>(0, budget.bytes - AppendHeadroomBytes(layout, shape));
+      const int64_t pages = free_bytes / (layout.page_bytes() * shape.kv_heads);
+      return pages / shape.layers * layout.entries_per_page();
+    }
+  }
+  CONCERTINA_CHECK(false, "unknown budget unit");
 }
 
 int64_t AppendHeadroomBytes(const EntryLayout& layout, CacheShape shape) {

@@ -56,6 +56,11 @@ void ResolveBudget(const Budget& budget, int64_t seen, const LayerSplit& split,
                    std::span<const int32_t> holds, const EntryLayout& layout, CacheShape shape,
                    EffectiveBudget* effective);
 
+// Entries a budget grants to every layer and KV head where all have the same, before the floor,
+// once `seen` tokens were seen. Shares of at least this many fit it. REQUIRES: as ResolveBudget.
+int64_t EntriesAffordable(const Budget& budget, int64_t seen, const EntryLayout& layout,
+                          CacheShape shape);
+
 // Bytes a decode step may need above its shares before it evicts: one page per KV head.
 int64_t AppendHeadroomBytes(const EntryLayout& layout, CacheShape shape);
 

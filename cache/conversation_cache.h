@@ -39,6 +39,11 @@ class ConversationCache {
   virtual const Budget& budget() const = 0;
   virtual absl::Status SetBudget(Budget budget) = 0;
   virtual EffectiveBudget effective_budget() const = 0;
+  // False: turns are refolded and nothing is pinned.
+  virtual bool follows_turn_rules() const = 0;
+  // Entries a budget would grant to every layer and head at least, once `seen` tokens were seen.
+  // What is pinned must be within them (FloorWithPins): a budget is raised to it otherwise.
+  virtual int64_t EntriesAffordable(const Budget& budget, int64_t seen) const = 0;
   virtual int64_t UsedBytesBound(int64_t more_tokens) const = 0;
   virtual absl::Status Reserve(int64_t bytes) = 0;
   virtual int64_t reserved_bytes() const = 0;

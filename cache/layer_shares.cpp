@@ -9,8 +9,6 @@
 namespace concertina {
 namespace {
 
-constexpr int32_t kFloor = 2;  // the first and the newest entry
-
 class Weights {
  public:
   Weights(const LayerSplit& split, size_t layers)
@@ -57,7 +55,7 @@ Open Remaining(const Weights& weights, const std::vector<int32_t>& shares, int64
 
 // Finds the layers that end at a bound. Layers are fixed on one side only per round, on the side
 // whose violations weigh more: those stay violated whatever happens to the others.
-void FixBounds(const Weights& weights, std::span<const int32_t> holds, int64_t total,
+void FixBounds(const Weights& weights, int32_t floor, std::span<const int32_t> holds, int64_t total,
                std::vector<int32_t>* shares) {
   while (true) {
     const Open open = Remaining(weights, *shares, total);
@@ -71,13 +69,13 @@ void FixBounds(const Weights& weights, std::span<const int32_t> holds, int64_t t
       const double share = scale * weights[l];
       if ((*shares)[l] < 0) {
         above += std::max(0.0, share - holds[l]);
-        below += std::max(0.0, std::min(kFloor, holds[l]) - share);
+        below += std::max(0.0, std::min(floor, holds[l]) - share);
       }
     }
     bool changed = false;
     for (size_t l = 0; l < holds.size(); ++l) {
       const double share = scale * weights[l];
-      const int32_t low = std::min(kFloor, holds[l]);
+      const int32_t low = std::min(floor, holds[l]);
       const bool at_cap = above >= below && share >= holds[l];
       const bool at_floor = above <= below && share <= low;
       if ((*shares)[l] < 0 && (at_cap || at_floor)) {
@@ -102,7 +100,7 @@ void LayerShares(int64_t total_entries_per_head, const LayerSplit& split,
   int64_t least = 0;
   for (const int32_t held : holds) {
     most += held;
-    least += std::min(kFloor, held);
+    least += std::min(split.floor, held);
   }
   const int64_t total = std::min(std::max(total_entries_per_head, least), most);
   if (total == most) {
@@ -111,7 +109,7 @@ void LayerShares(int64_t total_entries_per_head, const LayerSplit& split,
   }
   const Weights weights(split, holds.size());
   shares->assign(holds.size(), -1);
-  FixBounds(weights, holds, total, shares);
+  FixBounds(weights, split.floor, holds, total, shares);
   const Open open = Remaining(weights, *shares, total);
   // Open layers hold -1 - their floored share until the remainder is given out.
   int64_t left = open.left;

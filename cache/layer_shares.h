@@ -15,14 +15,15 @@ struct LayerSplit {
 
   double slope_r = 1.0;
   std::span<const double> weights;  // empty: slope_r
+  int32_t floor = 2;  // a layer's least, if it holds as many: the first and the newest
 };
 
 // Splits `total_entries_per_head` (n x layers, counted for one KV head) over the layers. A layer
-// gets at least two entries and at most what it holds; what it cannot use, or needs more, is given
-// to or taken from the others in proportion to their weights. Shares are floored and the remainder
-// goes one entry each from the deepest layer down.
+// gets at least split.floor entries and at most what it holds; what it cannot use, or needs more,
+// is given to or taken from the others in proportion to their weights. Shares are floored and the
+// remainder goes one entry each from the deepest layer down.
 //
-// The sum is exactly min(max(total, sum of min(2, holds)), sum of holds).
+// The sum is exactly min(max(total, sum of min(floor, holds)), sum of holds).
 // REQUIRES: weights or slope_r > 0, as many weights as layers, holds[l] >= 0.
 std::vector<int32_t> LayerShares(int64_t total_entries_per_head, const LayerSplit& split,
                                  std::span<const int32_t> holds);

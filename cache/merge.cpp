@@ -64,9 +64,10 @@ MergedHead MergeBuckets(const HeadEntries& head, std::span<const int32_t> anchor
   }
   const std::vector<Bucket> buckets = Buckets(anchors, head.entries);
   for (size_t i = 0; i < anchors.size(); ++i) {
-    const bool sink = pure_sink && (i == 0 || i + 1 == anchors.size());
+    const bool closed = (!head.closed.empty() && head.closed[anchors[i]] != 0) ||
+                        (pure_sink && (i == 0 || i + 1 == anchors.size()));
     const int64_t at = static_cast<int64_t>(i) * head.head_dim;
-    merged.mass[i] = MergeBucket(head, buckets[i], anchors[i], sink ? MergeMode::kNone : mode,
+    merged.mass[i] = MergeBucket(head, buckets[i], anchors[i], closed ? MergeMode::kNone : mode,
                                  merged.k.data() + at, merged.v.data() + at);
   }
   return merged;

@@ -25,6 +25,7 @@ struct HeadEntries {
   const uint16_t* mass = nullptr;  // [entries]
   int32_t entries = 0;
   int32_t head_dim = 0;
+  std::span<const uint8_t> closed;  // [entries], 1: accepts no merges; empty: all do
 };
 
 // Writes the merged K and V (head_dim floats each) of one bucket and returns the anchor's new mass
@@ -38,8 +39,8 @@ struct MergedHead {
   std::vector<uint16_t> mass;  // [anchors]
 };
 
-// Every anchor of a head. With pure_sink the first and the last anchor accept no merges: the other
-// entries of their buckets are dropped.
+// Every anchor of a head. Those that are closed, and with pure_sink the first and the last, accept
+// no merges: the other entries of their buckets are dropped.
 MergedHead MergeBuckets(const HeadEntries& head, std::span<const int32_t> anchors, MergeMode mode,
                         bool pure_sink);
 

@@ -1,6 +1,7 @@
 #include "cache/session_cache.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -11,20 +12,23 @@ namespace concertina {
 
 SessionCache::SessionCache(PagePool* pool, CacheShape shape, EntryType type,
                            std::shared_ptr<const Policy> policy, Budget budget,
-                           OnContextEnd on_context_end)
+                           OnContextEnd on_context_end, TurnFold turn_fold)
     : shape_(shape),
       type_(type),
       layout_(shape, RowType(type), pool->page_bytes()),
       policy_(std::move(policy)),
       budget_(budget),
       on_context_end_(on_context_end),
-      account_(pool) {
+      account_(pool),
+      rules_(turn_fold) {
   CONCERTINA_CHECK(shape.layers >= 1 && shape.kv_heads >= 1, "a cache needs layers and heads");
   CONCERTINA_CHECK(ValidateBudget(budget).ok(), "a cache is opened with an invalid budget");
   if (type == EntryType::kPacked && !policy_->keeps_everything()) {
     CONCERTINA_CHECK(!policy_->merges(), "merged entries have no place in groups");
     packing_ = std::make_unique<Packing>(shape, &layout_);
   }
+  CONCERTINA_CHECK(rules_.none() || follows_turn_rules(),
+                   "a policy is given turn rules that it does not follow");
   heads_.assign(static_cast<size_t>(shape.layers) * shape.kv_heads,
                 HeadCache(&layout_, packs() ? &packing_->kinds() : nullptr));
 }
@@ -36,6 +40,7 @@ void SessionCache::Clear() {
     ReleaseLayer(layer);
   }
   positions_ = PositionMap();
+  rules_.Clear();
   layer_weights_.clear();
   measuring_ = false;
   seen_ = 0;
@@ -101,7 +106,15 @@ Budget SessionCache::GrantedBudget() const {
 }
 
 LayerSplit SessionCache::layer_split() const {
-  return layer_weights_.empty() ? LayerSplit(policy_->slope_r()) : LayerSplit(layer_weights_);
+  LayerSplit split =
+      layer_weights_.empty() ? LayerSplit(policy_->slope_r()) : LayerSplit(layer_weights_);
+  split.floor = step_rules().floor();
+  return split;
+}
+
+int64_t SessionCache::EntriesAffordable(const Budget& budget, int64_t seen) const {
+  return policy_->keeps_everything() ? std::numeric_limits<int64_t>::max()
+                                     : concertina::EntriesAffordable(budget, seen, layout_, shape_);
 }
 
 EffectiveBudget SessionCache::Resolve(int64_t seen, std::span<const int32_t> holds) const {
@@ -127,7 +140,9 @@ void SessionCache::BeginStep(int64_t seen, int32_t more) {
   }
   // At its cap a cache is of the same size at every token, and what a byte budget buys then takes
   // many tries to find.
-  bool known = step_budget_ == budget_ && budget_.unit == Budget::Unit::kBytes;
+  const int32_t floor = step_rules().floor();
+  bool known =
+      step_budget_ == budget_ && budget_.unit == Budget::Unit::kBytes && step_floor_ == floor;
   step_holds_.resize(static_cast<size_t>(shape_.layers));
   for (int layer = 0; layer < shape_.layers; ++layer) {
     const int32_t holds = EntriesIn(layer, 0) + more;
@@ -137,6 +152,7 @@ void SessionCache::BeginStep(int64_t seen, int32_t more) {
   if (!known) {
     ResolveBudget(GrantedBudget(), seen, layer_split(), step_holds_, layout_, shape_, &step_);
     step_budget_ = budget_;
+    step_floor_ = floor;
   }
   step_bytes_max_ = std::max({budget_.bytes - AppendHeadroomBytes(layout_, shape_),
                               step_.bytes_used_at_shares, used_bytes()});
@@ -155,7 +171,7 @@ int32_t SessionCache::ShareWithinBytes(int layer) const {
   }
   const int64_t left = step_bytes_max_ - (used_bytes() - layer_bytes);
   const int64_t pages = left / (shape_.kv_heads * layout_.page_bytes());
-  const int64_t fits = std::max<int64_t>(2, pages * layout_.entries_per_page());
+  const int64_t fits = std::max<int64_t>(step_floor_, pages * layout_.entries_per_page());
   return static_cast<int32_t>(std::min<int64_t>(share, fits));
 }
 

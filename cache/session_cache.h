@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -16,6 +17,7 @@
 #include "cache/policies/policy.h"
 #include "cache/position_map.h"
 #include "cache/precision/packing.h"
+#include "cache/turn_rules.h"
 
 namespace concertina {
 
@@ -44,9 +46,10 @@ namespace concertina {
 class SessionCache final : public ConversationCache {
  public:
   // REQUIRES: ValidateBudget(budget).ok(), the shape positive, the pool's pages at least one entry
-  // large.
+  // large; another turn fold than kRefold, and pins, only if the policy follows turn rules.
   SessionCache(PagePool* pool, CacheShape shape, EntryType type,
-               std::shared_ptr<const Policy> policy, Budget budget, OnContextEnd on_context_end);
+               std::shared_ptr<const Policy> policy, Budget budget, OnContextEnd on_context_end,
+               TurnFold turn_fold = TurnFold::kRefold);
   ~SessionCache() override;  // gives every page and the reservation back
   SessionCache(const SessionCache&) = delete;
   SessionCache& operator=(const SessionCache&) = delete;
@@ -99,6 +102,11 @@ class SessionCache final : public ConversationCache {
   LayerSplit layer_split() const;
   // What the budget comes to for the entries held now.
   EffectiveBudget effective_budget() const override;
+  // Packed entries know neither pins nor turns.
+  bool follows_turn_rules() const override { return policy_->follows_turn_rules() && !packs(); }
+  int64_t EntriesAffordable(const Budget& budget, int64_t seen) const override;
+  // Turns and pins so far.
+  const TurnRules& turn_rules() const { return rules_; }
   // An upper bound of used_bytes() at any moment until `more_tokens` more tokens were seen, under
   // the present budget. Every page in common may have become private by then.
   int64_t UsedBytesBound(int64_t more_tokens) const override;
@@ -112,9 +120,12 @@ class SessionCache final : public ConversationCache {
 
   // --- prefill of new tokens, layer by layer, in order ---
   // Computes every layer's share. Starting again before the first FoldLayer is allowed (a cancelled
-  // turn). INVALID_ARGUMENT: tokens < 1. FAILED_PRECONDITION: not intact, or a policy that drops
-  // nothing cannot hold the tokens in a byte budget.
-  absl::Status BeginPrefill(int32_t tokens);
+  // turn). A turn begins: `pins`, rows of the prompt, ascending and apart from each other, stay
+  // from this fold on, unmerged, whatever the budget: see EntriesAffordable(). INVALID_ARGUMENT:
+  // tokens <
+  // 1. FAILED_PRECONDITION: not intact, or a policy that drops nothing cannot hold the tokens in a
+  // byte budget.
+  absl::Status BeginPrefill(int32_t tokens, std::span<const TokenSpan> pins = {});
   // Entries per head the workspace must hold for this prefill: the largest layer's old plus the new
   // ones.
   int32_t PrefillEntries() const;
@@ -208,6 +219,14 @@ class SessionCache final : public ConversationCache {
   absl::Status MakeAllWritable();
   // Pages in common that only the end of this cache gives up.
   int64_t LastingSharedBytes() const;
+  // The rules of the fold or step under way.
+  const TurnRules& step_rules() const { return prefill_tokens_ > 0 ? next_rules_ : rules_; }
+  int64_t EvictDownTo(int layer, int32_t entries);
+  // New pins may move entries from deep layers to shallow ones, which are folded first: before the
+  // first layer gains, the others give what they will have to.
+  absl::Status MakeWayForPins();
+  // Of one head's entries, 1 for those that accept no merges; empty: all do.
+  std::vector<uint8_t> Closed(const LayerPrompt& prompt, int head) const;
   absl::Status StoreNew(int layer, const LayerPrompt& prompt);
   absl::Status StoreKept(int layer, const LayerPrompt& prompt, const Selection& kept);
   void AppendKept(const LayerPrompt& prompt, std::span<const int32_t> kept, int head,
@@ -240,10 +259,13 @@ class SessionCache final : public ConversationCache {
   std::vector<HeadCache> heads_;      // [layer][head]
   PositionMap positions_;
   int64_t seen_ = 0;
+  TurnRules rules_;
+  TurnRules next_rules_;               // with the turn of the prefill under way
   std::vector<double> layer_weights_;  // as measured; empty: the policy's slope
 
   EffectiveBudget step_;  // shares of the fold or decode step under way
   Budget step_budget_;    // what step_ was computed from
+  int32_t step_floor_ = 0;
   std::vector<int32_t> step_holds_;
   int64_t step_bytes_max_ = 0;  // bytes it may use meanwhile (byte budgets)
   int32_t prefill_tokens_ = 0;  // 0: no prefill under way

@@ -58,10 +58,10 @@ absl::Status SessionCache::AppendToken(int layer, const float* k, const float* v
 
 int64_t SessionCache::EvictLayer(int layer) {
   CONCERTINA_CHECK(step_open_ && layer < next_layer_, "eviction before the layer's append");
-  if (packs()) {
-    return EvictPacked(layer);
-  }
-  const int32_t cap = ShareWithinBytes(layer);
+  return packs() ? EvictPacked(layer) : EvictDownTo(layer, ShareWithinBytes(layer));
+}
+
+int64_t SessionCache::EvictDownTo(int layer, int32_t cap) {
   int64_t evicted = 0;
   for (int head = 0; head < shape_.kv_heads; ++head) {
     HeadCache& cache = Head(layer, head);
@@ -80,7 +80,8 @@ int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache) {
                           .anchors_at_fold = cache.entries_at_fold(),
                           .layer = layer,
                           .head_dim = shape_.head_dim,
-                          .entries = &entries});
+                          .entries = &entries},
+                         rules_);
 }
 
 void SessionCache::CommitToken() {

@@ -75,7 +75,7 @@ HeadPlan SessionCache::PackedShare(int layer) const {
 
 Selection SessionCache::SelectPacked(int layer, const LayerView& view) const {
   const int64_t room = std::min<int64_t>(view.entries, PackedShare(layer).room());
-  return policy_->Select(view, static_cast<int32_t>(room));
+  return policy_->Select(view, static_cast<int32_t>(room), next_rules_);
 }
 
 absl::Status SessionCache::StorePacked(int layer, const LayerPrompt& prompt, const LayerView& view,
@@ -83,9 +83,10 @@ absl::Status SessionCache::StorePacked(int layer, const LayerPrompt& prompt, con
   const HeadPlan share = PackedShare(layer);
   const PrecisionPlan& plan = packing_->plan();
   const int64_t high_room = share.rows + int64_t{share.high} * kGroupEntries;
-  const Selection best_rows = policy_->Select(view, std::min(share.rows, view.entries));
-  const Selection best_high =
-      policy_->Select(view, static_cast<int32_t>(std::min<int64_t>(high_room, view.entries)));
+  const Selection best_rows =
+      policy_->Select(view, std::min(share.rows, view.entries), next_rules_);
+  const Selection best_high = policy_->Select(
+      view, static_cast<int32_t>(std::min<int64_t>(high_room, view.entries)), next_rules_);
 
   std::vector<std::vector<GroupImage>> images(static_cast<size_t>(shape_.kv_heads));
   std::vector<std::vector<int32_t>> rows(images.size());

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "cache/check.h"
@@ -30,7 +31,7 @@ LayerView ViewOf(int layer, const LayerPrompt& prompt, CacheShape shape, int64_t
 
 }  // namespace
 
-absl::Status SessionCache::BeginPrefill(int32_t tokens) {
+absl::Status SessionCache::BeginPrefill(int32_t tokens, std::span<const TokenSpan> pins) {
   if (tokens < 1) {
     return absl::InvalidArgumentError(absl::StrCat("a prefill of ", tokens, " tokens"));
   }
@@ -50,8 +51,15 @@ absl::Status SessionCache::BeginPrefill(int32_t tokens) {
   if (absl::Status fits = CheckByteCap(extra_pages); !fits.ok()) {
     return fits;
   }
-  BeginStep(seen_ + tokens, tokens);
+  CONCERTINA_CHECK(pins.empty() || follows_turn_rules(), "nothing is pinned here");
+  std::vector<TokenSpan> births(pins.begin(), pins.end());
+  for (TokenSpan& pin : births) {
+    pin.first += seen_;
+  }
+  next_rules_ = rules_;
+  next_rules_.BeginTurn(seen_, births);
   prefill_tokens_ = tokens;
+  BeginStep(seen_ + tokens, tokens);
   next_layer_ = 0;
   measuring_ = policy_->measures_layers() && layer_weights_.empty() && step_.shares != step_holds_;
   concentrations_.clear();
@@ -127,9 +135,14 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
   CONCERTINA_CHECK(prompt.entries() == entries && prompt.new_entries == prefill_tokens_,
                    "the prompt folded is not the one loaded");
   measuring_ = false;  // where it was given up
+  if (layer == 0 && next_rules_.pins().size() > rules_.pins().size()) {
+    if (absl::Status made = MakeWayForPins(); !made.ok()) {
+      return made;
+    }
+  }
   const LayerView view = ViewOf(layer, prompt, shape_, seen_ + prefill_tokens_);
-  const Selection kept =
-      packs() ? SelectPacked(layer, view) : policy_->Select(view, ShareWithinBytes(layer));
+  const Selection kept = packs() ? SelectPacked(layer, view)
+                                 : policy_->Select(view, ShareWithinBytes(layer), next_rules_);
 
   FoldReport report{.layer = layer, .entries_before = int64_t{entries} * shape_.kv_heads};
   report.bytes_before = layout_.PagesFor(entries) * shape_.kv_heads * layout_.page_bytes();
@@ -149,6 +162,39 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
   }
   ++next_layer_;
   return report;
+}
+
+absl::Status SessionCache::MakeWayForPins() {
+  intact_ = false;
+  for (int layer = 1; layer < shape_.layers; ++layer) {
+    if (OldEntries(layer) <= step_.shares[layer]) {
+      continue;
+    }
+    if (absl::Status made = MakeRoom(layer, 0); !made.ok()) {
+      return made;
+    }
+    for (int head = 0; head < shape_.kv_heads; ++head) {
+      Head(layer, head).BeginLive();
+    }
+    EvictDownTo(layer, step_.shares[layer]);
+    for (int head = 0; head < shape_.kv_heads; ++head) {
+      Head(layer, head).EndLive(policy_->needs_scores(), *account_.pool());
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::vector<uint8_t> SessionCache::Closed(const LayerPrompt& prompt, int head) const {
+  if (next_rules_.none()) {
+    return {};
+  }
+  std::vector<uint8_t> closed(static_cast<size_t>(prompt.entries()));
+  const bool isolated = next_rules_.fold() == TurnFold::kIsolate;
+  for (int32_t i = 0; i < prompt.entries(); ++i) {
+    const uint32_t birth = prompt.birth[head * prompt.capacity + i];
+    closed[i] = next_rules_.Pinned(birth) || (isolated && birth < seen_) ? 1 : 0;
+  }
+  return closed;
 }
 
 // Nothing goes and nothing is merged: the entries held stay where they are, in pages that forks may
@@ -185,11 +231,13 @@ void SessionCache::AppendKept(const LayerPrompt& prompt, std::span<const int32_t
     }
     return;
   }
+  const std::vector<uint8_t> closed = Closed(prompt, head);
   const HeadEntries entries{.k = prompt.k + row * d,
                             .v = prompt.v + row * d,
                             .mass = prompt.mass + row,
                             .entries = prompt.entries(),
-                            .head_dim = shape_.head_dim};
+                            .head_dim = shape_.head_dim,
+                            .closed = closed};
   const MergedHead merged = policy_->Merge(entries, kept);
   for (size_t i = 0; i < kept.size(); ++i) {
     const auto at = static_cast<int64_t>(i) * d;
@@ -221,6 +269,7 @@ void SessionCache::CommitPrefill() {
   CONCERTINA_CHECK(prefill_tokens_ > 0 && next_layer_ == shape_.layers,
                    "a prefill is committed before every layer was folded");
   seen_ += prefill_tokens_;
+  rules_ = std::move(next_rules_);
   prefill_tokens_ = 0;
   next_layer_ = 0;
   intact_ = true;

@@ -26,4 +26,10 @@ inline v1::InputPart UploadedImage(std::string sha256) {
   return part;
 }
 
+// The same piece, to stay in the cache as it is (InputPart.pin).
+inline v1::InputPart Pinned(v1::InputPart part) {
+  part.set_pin(true);
+  return part;
+}
+
 }  // namespace concertina::client

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "cache/anchors.h"
@@ -42,21 +43,21 @@ class Concertina final : public Policy {
   OnContextEnd default_on_context_end() const override { return OnContextEnd::kRebase; }
 
  protected:
-  Selection DoSelect(const LayerView& layer, int32_t keep) const override {
-    Selection kept;
-    std::vector<float> worth(static_cast<size_t>(layer.entries));
+  Ranking DoRank(const LayerView& layer, int32_t /*keep*/) const override {
+    Ranking ranking;
     for (int32_t h = 0; h < layer.kv_heads; ++h) {
       const std::span<const float> scores = layer.Scores(h);
       const uint32_t* birth = layer.birth + h * layer.capacity;
       const float* v = layer.v + h * layer.capacity * layer.head_dim;
+      std::vector<float> worth(static_cast<size_t>(layer.entries));
       for (int32_t i = 0; i < layer.entries; ++i) {
         const auto queries = static_cast<float>(layer.seen_after - birth[i]);
         worth[i] = scores[i] / queries *
                    L1Norm(v + static_cast<int64_t>(i) * layer.head_dim, layer.head_dim);
       }
-      kept.push_back(SelectAnchors(worth, keep));
+      ranking.worth.push_back(std::move(worth));
     }
-    return kept;
+    return ranking;
   }
 
   int32_t DoVictim(const DecodeView& head) const override {

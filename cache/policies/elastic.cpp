@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "cache/anchors.h"
 #include "cache/policies/builtin.h"
 
 namespace concertina {
@@ -25,8 +24,8 @@ class Elastic final : public Policy {
   }
 
  protected:
-  Selection DoSelect(const LayerView& layer, int32_t keep) const override {
-    return Selection(static_cast<size_t>(layer.kv_heads), SelectAnchors(MeanScores(layer), keep));
+  Ranking DoRank(const LayerView& layer, int32_t /*keep*/) const override {
+    return {.worth = {MeanScores(layer)}};
   }
 
   int32_t DoVictim(const DecodeView& head) const override {

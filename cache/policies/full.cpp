@@ -1,5 +1,3 @@
-#include <numeric>
-
 #include "cache/check.h"
 #include "cache/policies/builtin.h"
 
@@ -14,10 +12,8 @@ class Full final : public Policy {
   bool needs_scores() const override { return false; }
 
  protected:
-  Selection DoSelect(const LayerView& layer, int32_t keep) const override {
-    std::vector<int32_t> all(static_cast<size_t>(keep));
-    std::iota(all.begin(), all.end(), 0);
-    return Selection(static_cast<size_t>(layer.kv_heads), all);
+  Ranking DoRank(const LayerView& /*layer*/, int32_t /*keep*/) const override {
+    CONCERTINA_CHECK(false, "the full policy has no shares");
   }
 
   int32_t DoVictim(const DecodeView& /*head*/) const override {

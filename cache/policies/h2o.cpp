@@ -15,12 +15,13 @@ class H2o final : public Policy {
   OnContextEnd default_on_context_end() const override { return OnContextEnd::kRebase; }
 
  protected:
-  Selection DoSelect(const LayerView& layer, int32_t keep) const override {
-    Selection kept;
+  Ranking DoRank(const LayerView& layer, int32_t keep) const override {
+    Ranking ranking{.recent = std::max(1, keep / 2)};
     for (int32_t h = 0; h < layer.kv_heads; ++h) {
-      kept.push_back(SelectAround(layer.Scores(h), keep, /*sinks=*/1, std::max(1, keep / 2)));
+      const std::span<const float> scores = layer.Scores(h);
+      ranking.worth.emplace_back(scores.begin(), scores.end());
     }
-    return kept;
+    return ranking;
   }
 
   int32_t DoVictim(const DecodeView& head) const override {

@@ -54,15 +54,15 @@ class KeyDiff final : public Policy {
   OnContextEnd default_on_context_end() const override { return OnContextEnd::kRebase; }
 
  protected:
-  Selection DoSelect(const LayerView& layer, int32_t keep) const override {
-    Selection kept;
+  Ranking DoRank(const LayerView& layer, int32_t /*keep*/) const override {
+    Ranking ranking;
     for (int32_t head = 0; head < layer.kv_heads; ++head) {
       const std::span<const float> keys(
           layer.k + head * layer.capacity * layer.head_dim,
           static_cast<size_t>(layer.entries) * static_cast<size_t>(layer.head_dim));
-      kept.push_back(SelectAnchors(Differences(keys, layer.head_dim), keep));
+      ranking.worth.push_back(Differences(keys, layer.head_dim));
     }
-    return kept;
+    return ranking;
   }
 
   int32_t DoVictim(const DecodeView& head) const override {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "cache/policies/builtin.h"
 
@@ -17,12 +18,10 @@ class Local final : public Policy {
   OnContextEnd default_on_context_end() const override { return OnContextEnd::kRebase; }
 
  protected:
-  Selection DoSelect(const LayerView& layer, int32_t keep) const override {
-    std::vector<int32_t> kept(static_cast<size_t>(keep));
-    const auto recent = kept.begin() + std::min(kSinks, keep - 1);
-    std::iota(kept.begin(), recent, 0);
-    std::iota(recent, kept.end(), layer.entries - static_cast<int32_t>(kept.end() - recent));
-    return Selection(static_cast<size_t>(layer.kv_heads), kept);
+  Ranking DoRank(const LayerView& layer, int32_t /*keep*/) const override {
+    std::vector<float> newness(static_cast<size_t>(layer.entries));
+    std::iota(newness.begin(), newness.end(), 0.0F);
+    return {.worth = {std::move(newness)}, .sinks = kSinks};
   }
 
   int32_t DoVictim(const DecodeView& head) const override { return std::min(kSinks, head.cap - 1); }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "cache/policies/builtin.h"
 
@@ -47,29 +48,25 @@ class Official final : public Policy {
  public:
   std::string_view name() const override { return "official"; }
   bool positions_by_length() const override { return true; }
+  bool follows_turn_rules() const override { return false; }
 
   bool merges() const override { return true; }
   MergedHead Merge(const HeadEntries& head, std::span<const int32_t> kept) const override;
 
  protected:
-  Selection DoSelect(const LayerView& layer, int32_t keep) const override {
-    std::vector<int32_t> kept = {0};
-    if (layer.entries > 1) {
-      const std::vector<float> importance = MeanScores(layer);
-      std::vector<int32_t> order(static_cast<size_t>(layer.entries) - 2);
-      std::iota(order.begin(), order.end(), 0);
-      std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-        return Sortable(importance[a + 1]) < Sortable(importance[b + 1]);
-      });
-      const int32_t forget = layer.entries - keep - 1;
-      for (size_t i = 0; i < order.size(); ++i) {
-        if (order[i] > forget) {
-          kept.push_back(static_cast<int32_t>(i) + 1);
-        }
-      }
-      kept.push_back(layer.entries - 1);
+  // The places themselves are what the entries are worth.
+  Ranking DoRank(const LayerView& layer, int32_t /*keep*/) const override {
+    const std::vector<float> importance = MeanScores(layer);
+    std::vector<int32_t> order(static_cast<size_t>(layer.entries) - 2);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+      return Sortable(importance[a + 1]) < Sortable(importance[b + 1]);
+    });
+    std::vector<float> worth(static_cast<size_t>(layer.entries));
+    for (size_t i = 0; i < order.size(); ++i) {
+      worth[i + 1] = static_cast<float>(order[i]);
     }
-    return Selection(static_cast<size_t>(layer.kv_heads), kept);
+    return {.worth = {std::move(worth)}};
   }
 
   // A place counted from the front, or from the end where it is negative, as Python has it.

@@ -1,9 +1,28 @@
 #include "cache/policies/policy.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "cache/anchors.h"
 #include "cache/check.h"
+#include "cache/turn_selection.h"
 
 namespace concertina {
+namespace {
+
+// Some of a head's entries, by their places in `shown`.
+class SomeEntries final : public EntryReader {
+ public:
+  SomeEntries(const EntryReader& all, std::span<const int32_t> shown) : all_(all), shown_(shown) {}
+  uint32_t Birth(int32_t index) const override { return all_.Birth(shown_[index]); }
+  void LoadKey(int32_t index, float* k) const override { all_.LoadKey(shown_[index], k); }
+
+ private:
+  const EntryReader& all_;
+  std::span<const int32_t> shown_;
+};
+
+}  // namespace
 
 std::vector<float> MeanScores(const LayerView& layer) {
   std::vector<float> means(static_cast<size_t>(layer.entries));
@@ -17,19 +36,32 @@ std::vector<float> MeanScores(const LayerView& layer) {
   return means;
 }
 
-Selection Policy::Select(const LayerView& layer, int32_t keep) const {
+Selection Policy::Select(const LayerView& layer, int32_t keep, const TurnRules& rules) const {
   const int32_t count = KeptCount(keep, layer.entries);
-  Selection kept = DoSelect(layer, count);
-  CONCERTINA_CHECK(kept.size() == static_cast<size_t>(layer.kv_heads),
-                   "a policy must select for every KV head");
-  for (const std::vector<int32_t>& head : kept) {
-    CONCERTINA_CHECK(head.size() == static_cast<size_t>(count),
-                     "a policy must keep exactly its share");
-    CONCERTINA_CHECK(head.empty() || (head.front() == 0 && head.back() == layer.entries - 1),
-                     "a policy must keep the first and the newest entry");
-    for (size_t i = 1; i < head.size(); ++i) {
-      CONCERTINA_CHECK(head[i - 1] < head[i], "a policy must select in ascending order");
+  if (count == layer.entries) {
+    std::vector<int32_t> all(static_cast<size_t>(count));
+    std::iota(all.begin(), all.end(), 0);
+    return Selection(static_cast<size_t>(layer.kv_heads), all);
+  }
+  const Ranking ranking = DoRank(layer, count);
+  const size_t rankings = ranking.worth.size();
+  CONCERTINA_CHECK(rankings == 1 || rankings == static_cast<size_t>(layer.kv_heads),
+                   "a policy must rank for every KV head, or once for all");
+  Selection kept;
+  for (int32_t head = 0; head < layer.kv_heads; ++head) {
+    const std::vector<float>& worth = ranking.worth[rankings == 1 ? 0 : head];
+    CONCERTINA_CHECK(worth.size() == static_cast<size_t>(layer.entries),
+                     "a policy must rank every entry");
+    if (rules.none()) {
+      kept.push_back(head > 0 && rankings == 1
+                         ? kept.front()
+                         : SelectAround(worth, count, ranking.sinks, ranking.recent));
+      continue;
     }
+    const uint32_t* birth = layer.birth + head * layer.capacity;
+    kept.push_back(SelectByTurns(
+        OrderKeys(worth, ranking.sinks, ranking.recent),
+        [birth](int32_t index) { return int64_t{birth[index]}; }, count, layer.seen_after, rules));
   }
   return kept;
 }
@@ -45,13 +77,37 @@ MergedHead Policy::Merge(const HeadEntries& head, std::span<const int32_t> kept)
   return MergeBuckets(head, kept, MergeMode::kNone, /*pure_sink=*/false);
 }
 
-int32_t Policy::Victim(const DecodeView& head) const {
+int32_t Policy::Victim(const DecodeView& head, const TurnRules& rules) const {
   const auto entries = static_cast<int32_t>(head.scores.size());
   CONCERTINA_CHECK(entries >= 3, "the first and the newest entry are never deleted");
-  const int32_t victim = DoVictim(head);
+  const int32_t victim = rules.none() ? DoVictim(head) : VictimByTurns(head, rules);
   CONCERTINA_CHECK(victim >= 1 && victim <= entries - 2,
                    "a policy must not delete the first or the newest entry");
   return victim;
+}
+
+int32_t Policy::VictimByTurns(const DecodeView& head, const TurnRules& rules) const {
+  const auto entries = static_cast<int32_t>(head.scores.size());
+  const auto birth = [&head](int32_t index) { return int64_t{head.entries->Birth(index)}; };
+  std::vector<int32_t> shown = VictimsByTurns(birth, entries, head.cap, rules);
+  shown.insert(shown.begin(), 0);
+  shown.push_back(entries - 1);
+  std::vector<float> scores;
+  scores.reserve(shown.size());
+  for (const int32_t index : shown) {
+    scores.push_back(head.scores[index]);
+  }
+  const SomeEntries some(*head.entries, shown);
+  const auto after_fold = std::lower_bound(shown.begin(), shown.end(), head.anchors_at_fold);
+  DecodeView view = head;
+  view.scores = scores;
+  view.cap = static_cast<int32_t>(shown.size()) - 1;
+  view.anchors_at_fold = static_cast<int32_t>(after_fold - shown.begin());
+  view.entries = &some;
+  const int32_t victim = DoVictim(view);
+  CONCERTINA_CHECK(victim >= 1 && victim <= view.cap - 1,
+                   "a policy must not delete the first or the newest entry");
+  return shown[victim];
 }
 
 }  // namespace concertina

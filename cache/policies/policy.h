@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "cache/merge.h"
+#include "cache/turn_rules.h"
 
 namespace concertina {
 
@@ -45,6 +46,16 @@ std::vector<float> MeanScores(const LayerView& layer);
 // kept[h]: ascending indices of the entries KV head h keeps. Heads may differ in which, not (yet)
 // in how many.
 using Selection = std::vector<std::vector<int32_t>>;
+
+// The order in which a layer's entries are kept: the first `sinks` and the newest `recent` before
+// any other (SelectAround), those in between by what they are worth, ties to the lower index. NaN
+// is worth nothing.
+struct Ranking {
+  // [kv_heads][entries], or one for all heads.
+  std::vector<std::vector<float>> worth;
+  int32_t sinks = 1;
+  int32_t recent = 1;
+};
 
 // Entries of one head while decoding, by index in birth order. Read on demand: a policy pays for
 // what it asks only.
@@ -97,21 +108,32 @@ class Policy {
                                            int64_t total) const;
   virtual OnContextEnd default_on_context_end() const { return OnContextEnd::kRefuse; }
 
-  // Chooses KeptCount(keep) entries of every head; the first and the newest are always among them.
-  Selection Select(const LayerView& layer, int32_t keep) const;
+  // False: pins and folds by turns are refused (TurnRules).
+  virtual bool follows_turn_rules() const { return true; }
+
+  // Chooses KeptCount(keep) entries of every head; the first, the newest and what is pinned are
+  // always among them. REQUIRES: keep >= rules.floor(), or all there are.
+  Selection Select(const LayerView& layer, int32_t keep,
+                   const TurnRules& rules = TurnRules()) const;
 
   // False: kept entries stay as they are, and Merge() says no more than that.
   virtual bool merges() const { return false; }
   // The kept entries' K, V and mass (mass nullptr in `head` is not allowed).
   virtual MergedHead Merge(const HeadEntries& head, std::span<const int32_t> kept) const;
 
-  // Index, in birth order, of the entry to delete: never the first, never the newest.
-  // REQUIRES: scores.size() >= 3.
-  int32_t Victim(const DecodeView& head) const;
+  // Index, in birth order, of the entry to delete: never the first, the newest or a pinned one.
+  // REQUIRES: scores.size() >= 3, cap >= rules.floor().
+  int32_t Victim(const DecodeView& head, const TurnRules& rules = TurnRules()) const;
 
  protected:
-  virtual Selection DoSelect(const LayerView& layer, int32_t keep) const = 0;
+  // Asked only if something is to go: 2 <= keep < layer.entries.
+  virtual Ranking DoRank(const LayerView& layer, int32_t keep) const = 0;
+  // With TurnRules `head` has no more than the entries that may go, framed by the first and the
+  // newest.
   virtual int32_t DoVictim(const DecodeView& head) const = 0;
+
+ private:
+  int32_t VictimByTurns(const DecodeView& head, const TurnRules& rules) const;
 };
 
 // NOT_FOUND for a name not in PolicyNames(), INVALID_ARGUMENT for options out of range.

@@ -67,8 +67,8 @@ class PrefixKv final : public Policy {
   }
 
  protected:
-  Selection DoSelect(const LayerView& layer, int32_t keep) const override {
-    return Selection(static_cast<size_t>(layer.kv_heads), SelectAnchors(MeanScores(layer), keep));
+  Ranking DoRank(const LayerView& layer, int32_t /*keep*/) const override {
+    return {.worth = {MeanScores(layer)}};
   }
 
   int32_t DoVictim(const DecodeView& head) const override {

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "cache/anchors.h"
 #include "cache/policies/builtin.h"
 
@@ -29,16 +31,16 @@ class Random final : public Policy {
   OnContextEnd default_on_context_end() const override { return OnContextEnd::kRebase; }
 
  protected:
-  Selection DoSelect(const LayerView& layer, int32_t keep) const override {
-    Selection kept;
-    std::vector<float> draws(static_cast<size_t>(layer.entries));
+  Ranking DoRank(const LayerView& layer, int32_t /*keep*/) const override {
+    Ranking ranking;
     for (int32_t h = 0; h < layer.kv_heads; ++h) {
+      std::vector<float> draws(static_cast<size_t>(layer.entries));
       for (int32_t i = 0; i < layer.entries; ++i) {
         draws[i] = Draw(layer.layer, layer.birth[h * layer.capacity + i]);
       }
-      kept.push_back(SelectAnchors(draws, keep));
+      ranking.worth.push_back(std::move(draws));
     }
-    return kept;
+    return ranking;
   }
 
   int32_t DoVictim(const DecodeView& head) const override {

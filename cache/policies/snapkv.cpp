@@ -36,12 +36,12 @@ class SnapKv final : public Policy {
   OnContextEnd default_on_context_end() const override { return OnContextEnd::kRebase; }
 
  protected:
-  Selection DoSelect(const LayerView& layer, int32_t keep) const override {
-    Selection kept;
+  Ranking DoRank(const LayerView& layer, int32_t /*keep*/) const override {
+    Ranking ranking{.recent = kWindow};
     for (int32_t h = 0; h < layer.kv_heads; ++h) {
-      kept.push_back(SelectAround(MaxPool(layer.Scores(h)), keep, /*sinks=*/1, kWindow));
+      ranking.worth.push_back(MaxPool(layer.Scores(h)));
     }
-    return kept;
+    return ranking;
   }
 
   int32_t DoVictim(const DecodeView& head) const override {

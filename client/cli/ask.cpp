@@ -16,6 +16,8 @@ struct AskFlags {
   ConversationFlags conversation;
   std::vector<std::string> images;
   std::string question;
+  bool pin_images = false;
+  bool pin_question = false;
   bool keep = false;
 };
 
@@ -28,8 +30,10 @@ int Run(const Invocation& invocation, const AskFlags& flags) {
       return kExitUsage;
     }
     parts.push_back(client::ImageFile(*std::move(bytes)));
+    parts.back().set_pin(flags.pin_images);
   }
   parts.push_back(client::Text(flags.question));
+  parts.back().set_pin(flags.pin_question);
   Interrupts interrupts;
   const auto server = invocation.Connect();
   auto conversation = flags.conversation.Begin(*server);
@@ -63,6 +67,8 @@ void AddAsk(CLI::App& app, Invocation& invocation) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--image", flags->images, "A picture, before the question (repeatable)")
       ->allow_extra_args(false);
+  command->add_flag("--pin-images", flags->pin_images, "Keep the pictures in the cache");
+  command->add_flag("--pin-question", flags->pin_question, "Keep the question in the cache");
   command->add_option("question", flags->question, "The question")->required();
   command->callback([&invocation, flags] {
     invocation.run = [&invocation, flags] { return Run(invocation, *flags); };

@@ -20,6 +20,7 @@ namespace {
 
 constexpr char kHelp[] =
     "/image PATH    add a picture to the next message\n"
+    "/pin           keep the next message, its pictures too, in the cache\n"
     "/budget B      change the cache budget: 0.2 (of the tokens), 256t or 64MiB\n"
     "/stats         the session and its cache\n"
     "/undo          forget the last turn\n"
@@ -68,6 +69,7 @@ class Chat {
   std::vector<client::Conversation> conversations_;  // each a copy of the one before it
   bool attached_ = false;                            // the first was there before
   std::vector<v1::InputPart> pending_;               // pictures of the next message
+  bool pin_ = false;                                 // the next message
   bool stopped_ = false;                             // the last answer, by a signal
   bool done_ = false;
 };
@@ -81,6 +83,7 @@ absl::Status Chat::Open() {
   if (!conversation.ok()) return conversation.status();
   conversations_.push_back(*std::move(conversation));
   pending_.clear();
+  pin_ = false;
   return absl::OkStatus();
 }
 
@@ -171,11 +174,13 @@ int Chat::Leave(int exit_code) {
 absl::Status Chat::Say(const std::string& line, Interrupts& interrupts) {
   std::vector<v1::InputPart> parts = pending_;
   parts.push_back(client::Text(line));
+  for (v1::InputPart& part : parts) part.set_pin(pin_);
   const auto answer =
       RunTurn(conversation(), parts, flags_.conversation.ask, !invocation_.json, interrupts);
   stopped_ = answer.ok() && answer->stopped;
   if (!answer.ok()) return answer.status();
   pending_.clear();
+  pin_ = false;
   if (invocation_.json) PrintJson(ToJson(*answer));
   Note(CacheLine(*answer));
   return absl::OkStatus();
@@ -191,6 +196,11 @@ absl::Status Chat::Handle(const std::string& line, Interrupts& interrupts) {
       space == std::string::npos ? std::string() : message.substr(space)));
   if (command == "/image") return AddImage(argument);
   if (command == "/budget") return SetBudget(argument);
+  if (command == "/pin") {
+    pin_ = true;
+    Note("the next message stays in the cache");
+    return absl::OkStatus();
+  }
   if (command == "/stats") return PrintStats();
   if (command == "/undo") return Undo();
   if (command == "/fork") return Fork();

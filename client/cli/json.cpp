@@ -87,6 +87,8 @@ json ToJson(const v1::CachePolicy& policy) {
               {"entry_type", Name(policy.entry_type())},
               {"on_context_end", Plain(v1::OnContextEnd_Name(policy.on_context_end()),
                                        sizeof("ON_CONTEXT_END_") - 1)}};
+  out["turn_fold"] = Plain(v1::TurnFold_Name(policy.turn_fold()), sizeof("TURN_FOLD_") - 1);
+  out["pin_system_prompt"] = policy.pin_system_prompt();
   if (policy.name() == "elastic") {
     out["pure_sink"] = policy.pure_sink();
     out["merge"] = Plain(v1::MergeMode_Name(policy.merge()), sizeof("MERGE_MODE_") - 1);

@@ -16,6 +16,10 @@ const std::map<std::string, v1::MergeMode> kMergeModes{{"mean", v1::MERGE_MODE_M
                                                        {"none", v1::MERGE_MODE_NONE},
                                                        {"v_only", v1::MERGE_MODE_V_ONLY}};
 
+const std::map<std::string, v1::TurnFold> kTurnFolds{{"refold", v1::TURN_FOLD_REFOLD},
+                                                     {"isolate", v1::TURN_FOLD_ISOLATE},
+                                                     {"fair", v1::TURN_FOLD_FAIR}};
+
 std::string CheckBudget(const std::string& text) {
   const auto budget = client::ParseBudget(text);
   return budget.ok() ? std::string() : std::string(budget.status().message());
@@ -38,10 +42,16 @@ void CacheFlags::AddTo(CLI::App& command) {
                    "elastic only: the first and last entry accept no merges");
   command.add_option("--merge", merge, "elastic only: mean, mass, none or v_only")
       ->check(CLI::IsMember({"mean", "mass", "none", "v_only"}));
+  command
+      .add_option("--turn-fold", turn_fold,
+                  "How later turns are folded: refold (all entries are ranked again), isolate "
+                  "(earlier turns keep what they kept), fair (turns share by length)")
+      ->check(CLI::IsMember({"refold", "isolate", "fair"}));
 }
 
 bool CacheFlags::has_policy() const {
-  return !policy.empty() || !entry_type.empty() || !merge.empty() || pure_sink;
+  return !policy.empty() || !entry_type.empty() || !merge.empty() || !turn_fold.empty() ||
+         pure_sink || pin_system;
 }
 
 v1::CachePolicy CacheFlags::Policy() const {
@@ -50,6 +60,8 @@ v1::CachePolicy CacheFlags::Policy() const {
   out.set_pure_sink(pure_sink);
   if (!entry_type.empty()) out.set_entry_type(kEntryTypes.at(entry_type));
   if (!merge.empty()) out.set_merge(kMergeModes.at(merge));
+  if (!turn_fold.empty()) out.set_turn_fold(kTurnFolds.at(turn_fold));
+  out.set_pin_system_prompt(pin_system);
   return out;
 }
 
@@ -57,7 +69,9 @@ v1::Budget CacheFlags::Budget() const { return client::ParseBudget(budget).value
 
 void ConversationFlags::AddTo(CLI::App& command) {
   cache.AddTo(command);
-  command.add_option("--system", system_prompt, "System prompt");
+  CLI::Option* system = command.add_option("--system", system_prompt, "System prompt");
+  command.add_flag("--pin-system", cache.pin_system, "Keep the system prompt in the cache")
+      ->needs(system);
   command.add_option("--max-tokens", ask.max_tokens, "Longest answer, in tokens")
       ->check(CLI::Range(1, 1 << 30));
   command.add_option_function<float>(
@@ -77,8 +91,8 @@ void ConversationFlags::AddTo(CLI::App& command) {
 void ConversationFlags::AddSessionTo(CLI::App& command) {
   CLI::Option* session = command.add_option(
       "--session", session_id, "Talk in this open session, and leave it open at the end");
-  for (const char* name :
-       {"--policy", "--budget", "--entry-type", "--pure-sink", "--merge", "--system"}) {
+  for (const char* name : {"--policy", "--budget", "--entry-type", "--pure-sink", "--merge",
+                           "--turn-fold", "--system", "--pin-system"}) {
     session->excludes(command.get_option(name));
   }
 }

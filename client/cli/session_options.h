@@ -8,14 +8,16 @@
 
 namespace concertina::cli {
 
-// Flags about a cache: --policy --budget --entry-type --pure-sink --merge. Values are checked while
-// the command line is parsed.
+// Flags about a cache: --policy --budget --entry-type --pure-sink --merge --turn-fold. Values are
+// checked while the command line is parsed.
 struct CacheFlags {
   std::string policy;
   std::string budget;
   std::string entry_type;
   std::string merge;
+  std::string turn_fold;
   bool pure_sink = false;
+  bool pin_system = false;  // a flag of conversations only
 
   void AddTo(CLI::App& command);
   // Whether any flag that belongs to the policy was given.
@@ -25,8 +27,8 @@ struct CacheFlags {
   v1::Budget Budget() const;
 };
 
-// Flags of the subcommands that hold a conversation: the above and --system --max-tokens
-// --temperature --top-p --seed --stop.
+// Flags of the subcommands that hold a conversation: the above and --system --pin-system
+// --max-tokens --temperature --top-p --seed --stop.
 struct ConversationFlags {
   CacheFlags cache;
   std::string session_id;  // of an open session; empty: a new one

@@ -102,6 +102,15 @@ std::string CacheLine(const client::Answer& answer) {
                          Seconds(timings.time_to_first_token()), timings.tokens_per_second());
 }
 
+// What the session does with its turns, where it is not the usual.
+std::string TurnsText(const v1::CachePolicy& policy) {
+  std::string text;
+  if (policy.turn_fold() == v1::TURN_FOLD_ISOLATE) text += ", turns isolated";
+  if (policy.turn_fold() == v1::TURN_FOLD_FAIR) text += ", turns fair";
+  if (policy.pin_system_prompt()) text += ", system prompt pinned";
+  return text;
+}
+
 const char* StateName(const v1::Session& session) {
   if (session.state() == v1::SESSION_STATE_BUSY) return "busy";
   return session.evicted() ? "evicted" : "idle";
@@ -112,8 +121,8 @@ std::string SessionText(const v1::Session& session) {
   std::string text =
       absl::StrFormat("session   %s (%s, turns: %d)\n", PrintableText(session.session_id()),
                       StateName(session), session.turns());
-  absl::StrAppendFormat(&text, "policy    %s, budget %s%s\n",
-                        PrintableText(session.policy().name()),
+  absl::StrAppendFormat(&text, "policy    %s%s, budget %s%s\n",
+                        PrintableText(session.policy().name()), TurnsText(session.policy()),
                         client::FormatBudget(cache.budget()),
                         cache.raised_to_floor() ? " (raised to two entries per head)" : "");
   absl::StrAppendFormat(&text, "seen      %s tokens\n", FormatCount(cache.tokens_seen()));

@@ -16,6 +16,7 @@ struct ChatPart {
   enum class Kind { kText, kImage };  // kImage: one picture, in order
   Kind kind = Kind::kText;
   std::string text;
+  bool pin = false;  // its tokens are asked for (TokenizedPrompt::pins)
 };
 
 struct ChatMessage {
@@ -32,6 +33,7 @@ struct PromptPiece {
   };
   Kind kind = Kind::kTemplate;
   std::string text;
+  bool pin = false;  // of a ChatPart
 
   friend bool operator==(const PromptPiece&, const PromptPiece&) = default;
 };

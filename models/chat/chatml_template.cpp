@@ -9,19 +9,19 @@ constexpr std::string_view kGenerationPrompt = "<|im_start|>assistant\n";
 
 void AddImagesFirst(const ChatMessage& message, PromptBuilder* prompt) {
   for (const ChatPart& part : message.parts) {
-    if (part.kind == ChatPart::Kind::kImage) prompt->Image().Template("\n");
+    if (part.kind == ChatPart::Kind::kImage) prompt->Image(part.pin).Template("\n");
   }
   for (const ChatPart& part : message.parts) {
-    if (part.kind == ChatPart::Kind::kText) prompt->User(part.text);
+    if (part.kind == ChatPart::Kind::kText) prompt->User(part.text, part.pin);
   }
 }
 
 void AddInPlace(const ChatMessage& message, PromptBuilder* prompt) {
   for (const ChatPart& part : message.parts) {
     if (part.kind == ChatPart::Kind::kImage) {
-      prompt->Template("<|vision_start|>").Image().Template("<|vision_end|>");
+      prompt->Template("<|vision_start|>").Image(part.pin).Template("<|vision_end|>");
     } else {
-      prompt->User(part.text);
+      prompt->User(part.text, part.pin);
     }
   }
 }

@@ -15,10 +15,10 @@ void AddMessage(const ChatMessage& message, PromptBuilder* prompt) {
     prompt->User(absl::AsciiStrToUpper(message.role)).Template(": ");
   }
   for (const ChatPart& part : message.parts) {
-    if (part.kind == ChatPart::Kind::kImage) prompt->Image().Template("\n");
+    if (part.kind == ChatPart::Kind::kImage) prompt->Image(part.pin).Template("\n");
   }
   for (const ChatPart& part : message.parts) {
-    if (part.kind == ChatPart::Kind::kText) prompt->User(part.text).Template(" ");
+    if (part.kind == ChatPart::Kind::kText) prompt->User(part.text, part.pin).Template(" ");
   }
 }
 

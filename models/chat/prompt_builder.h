@@ -13,22 +13,24 @@ namespace concertina {
 class PromptBuilder {
  public:
   PromptBuilder& Template(std::string_view text) {
-    return Text(PromptPiece::Kind::kTemplate, text);
+    return Text(PromptPiece::Kind::kTemplate, text, /*pin=*/false);
   }
-  PromptBuilder& User(std::string_view text) { return Text(PromptPiece::Kind::kUser, text); }
-  PromptBuilder& Image() {
-    pieces_.push_back({PromptPiece::Kind::kImage, ""});
+  PromptBuilder& User(std::string_view text, bool pin = false) {
+    return Text(PromptPiece::Kind::kUser, text, pin);
+  }
+  PromptBuilder& Image(bool pin = false) {
+    pieces_.push_back({PromptPiece::Kind::kImage, "", pin});
     return *this;
   }
   std::vector<PromptPiece> Take() { return std::move(pieces_); }
 
  private:
-  PromptBuilder& Text(PromptPiece::Kind kind, std::string_view text) {
+  PromptBuilder& Text(PromptPiece::Kind kind, std::string_view text, bool pin) {
     if (text.empty()) return *this;
-    if (!pieces_.empty() && pieces_.back().kind == kind) {
+    if (!pieces_.empty() && pieces_.back().kind == kind && pieces_.back().pin == pin) {
       pieces_.back().text.append(text);
     } else {
-      pieces_.push_back({kind, std::string(text)});
+      pieces_.push_back({kind, std::string(text), pin});
     }
     return *this;
   }

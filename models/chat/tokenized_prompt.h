@@ -17,6 +17,9 @@ struct TokenizedPrompt {
   // (first id, number of ids) of each picture, ascending. These say where pictures are: `ids` holds
   // the placeholder token there, but a placeholder elsewhere means nothing.
   std::vector<std::pair<int32_t, int32_t>> image_spans;
+  // Of the pieces that are pinned, likewise, ascending and apart from each other. A token that
+  // begins or ends in such a piece counts as a part of it.
+  std::vector<std::pair<int32_t, int32_t>> pins;
 };
 
 // Text pieces between pictures are joined before BPE, as the reference does; special tokens count

@@ -35,6 +35,7 @@ struct CacheSpec {
   EntryType entry_type = EntryType::kBf16;
   Budget budget;
   std::optional<OnContextEnd> on_context_end;
+  TurnFold turn_fold = TurnFold::kRefold;
 };
 
 // What a runner can do beyond what every runner can.
@@ -43,6 +44,7 @@ struct RunnerTraits {
   bool byte_budgets = true;
   bool rebases = true;  // past the trained context
   bool forks = true;
+  bool turn_rules = true;  // pins, and folds by turns
 };
 
 // Runs the language model over conversations' caches: where its weights and their entries are,

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cache/fold_report.h"
+#include "cache/turn_rules.h"
 
 namespace concertina {
 
@@ -20,9 +21,10 @@ namespace concertina {
 class PromptPass {
  public:
   struct Options {
-    bool adapter = false;   // the low-rank adapter acts on every row
-    bool fold = true;       // commit to the cache
-    bool all_rows = false;  // hidden states of every row are wanted, not only the last
+    bool adapter = false;         // the low-rank adapter acts on every row
+    bool fold = true;             // commit to the cache
+    bool all_rows = false;        // hidden states of every row are wanted, not only the last
+    std::vector<TokenSpan> pins;  // rows that stay (SessionCache::BeginPrefill); with `fold`
   };
   virtual ~PromptPass() = default;
   PromptPass(const PromptPass&) = delete;

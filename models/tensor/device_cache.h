@@ -52,6 +52,10 @@ class DeviceCache final : public ConversationCache {
   // The errors of CheckBudget.
   absl::Status SetBudget(Budget budget) override;
   EffectiveBudget effective_budget() const override;
+  bool follows_turn_rules() const override { return false; }
+  int64_t EntriesAffordable(const Budget& budget, int64_t seen) const override {
+    return concertina::EntriesAffordable(budget, seen, layout_, shape());
+  }
   int64_t UsedBytesBound(int64_t more_tokens) const override;
   absl::Status Reserve(int64_t bytes) override { return account_.Reserve(bytes); }
   int64_t reserved_bytes() const override { return account_.reserved_bytes(); }

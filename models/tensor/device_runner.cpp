@@ -32,7 +32,8 @@ class DeviceRunner final : public ModelRunner {
     return {.only_entry_type = device_.entry_type(),
             .byte_budgets = false,
             .rebases = false,
-            .forks = false};
+            .forks = false,
+            .turn_rules = false};
   }
 
   absl::StatusOr<std::unique_ptr<ConversationCache>> MakeCache(const CacheSpec& spec) override {

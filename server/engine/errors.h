@@ -23,6 +23,7 @@ inline constexpr std::string_view kQueueTimeout = "QUEUE_TIMEOUT";
 inline constexpr std::string_view kTranscriptLimit = "TRANSCRIPT_LIMIT";
 inline constexpr std::string_view kPoolExhausted = "POOL_EXHAUSTED";
 inline constexpr std::string_view kBudgetTooSmall = "BUDGET_TOO_SMALL";
+inline constexpr std::string_view kPinsExceedBudget = "PINS_EXCEED_BUDGET";
 inline constexpr std::string_view kContextExhausted = "CONTEXT_EXHAUSTED";
 inline constexpr std::string_view kPromptTooLong = "PROMPT_TOO_LONG";
 inline constexpr std::string_view kNoVision = "NO_VISION";

@@ -37,6 +37,8 @@ struct SessionInfo {
   PolicyOptions policy_options;
   OnContextEnd on_context_end;
   EntryType entry_type;
+  TurnFold turn_fold = TurnFold::kRefold;
+  bool pin_system_prompt = false;
   CacheSnapshot cache;
   std::chrono::system_clock::time_point created;
   std::chrono::system_clock::time_point last_used;

@@ -8,24 +8,40 @@
 
 namespace concertina {
 
+namespace {
+
+absl::Status MayPack(const CacheSpec& spec, const Policy& policy, int64_t head_dim) {
+  if (spec.entry_type != EntryType::kPacked || policy.keeps_everything()) return absl::OkStatus();
+  if (policy.merges()) {
+    return absl::FailedPreconditionError("packed entries cannot be merged, as this policy does");
+  }
+  if (spec.turn_fold != TurnFold::kRefold) {
+    return absl::FailedPreconditionError("packed entries of all turns are folded together");
+  }
+  if (head_dim > kPackedHeadDimMax) {
+    return absl::FailedPreconditionError("the model's heads are too large for packed entries");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 HostRunner::HostRunner(const LanguageModel& language, PagePool* pool)
     : language_(language), pool_(pool), batch_(language, buffers_) {}
 
 absl::StatusOr<std::unique_ptr<ConversationCache>> HostRunner::MakeCache(const CacheSpec& spec) {
   auto policy = MakePolicy(spec.policy, spec.policy_options);
   if (!policy.ok()) return policy.status();
+  if (spec.turn_fold != TurnFold::kRefold && !(*policy)->follows_turn_rules()) {
+    return absl::InvalidArgumentError("this policy folds all turns together");
+  }
   const LanguageConfig& config = language_.config();
-  if (spec.entry_type == EntryType::kPacked && (*policy)->merges()) {
-    return absl::FailedPreconditionError("packed entries cannot be merged, as this policy does");
-  }
-  if (spec.entry_type == EntryType::kPacked && config.head_dim > kPackedHeadDimMax) {
-    return absl::FailedPreconditionError("the model's heads are too large for packed entries");
-  }
+  if (absl::Status may = MayPack(spec, **policy, config.head_dim); !may.ok()) return may;
   const CacheShape shape{config.layers, config.kv_heads, config.head_dim};
   const OnContextEnd on_context_end =
       spec.on_context_end.value_or((*policy)->default_on_context_end());
   return std::make_unique<SessionCache>(pool_, shape, spec.entry_type, *std::move(policy),
-                                        spec.budget, on_context_end);
+                                        spec.budget, on_context_end, spec.turn_fold);
 }
 
 absl::Status HostRunner::Embed(std::span<const int32_t> ids, float* x) {
@@ -37,7 +53,7 @@ std::unique_ptr<PromptPass> HostRunner::MakePass(ConversationCache& cache,
                                                  std::vector<float> embeddings,
                                                  PromptPass::Options options) {
   return std::make_unique<PrefillJob>(language_, static_cast<SessionCache&>(cache),
-                                      std::move(embeddings), options, buffers_);
+                                      std::move(embeddings), std::move(options), buffers_);
 }
 
 absl::StatusOr<const float*> HostRunner::Logits(const float* x, int64_t n) {

@@ -29,7 +29,7 @@ PrefillJob::PrefillJob(const LanguageModel& language, SessionCache& cache,
       language_(language),
       cache_(cache),
       buffers_(buffers),
-      options_(options),
+      options_(std::move(options)),
       heads_(language.config().heads),
       kv_heads_(language.config().kv_heads),
       head_dim_(language.config().head_dim),
@@ -42,7 +42,9 @@ absl::Status PrefillJob::Begin() {
     positions_[i] = static_cast<int32_t>(cache_.next_position() + i);
   }
   if (options_.adapter) adapter_.assign(tokens_, 1.0f);
-  if (absl::Status status = cache_.BeginPrefill(tokens_); !status.ok()) return status;
+  if (absl::Status status = cache_.BeginPrefill(tokens_, options_.pins); !status.ok()) {
+    return status;
+  }
   if (options_.fold && cache_.measuring()) {
     embeddings_ = hidden_;
     reads_ = 2;

@@ -13,9 +13,9 @@ ChatMessage UserMessage(const std::vector<ContentPart>& parts) {
   ChatMessage message{.role = "user", .parts = {}};
   for (const ContentPart& part : parts) {
     if (part.image) {
-      message.parts.push_back({ChatPart::Kind::kImage, {}});
+      message.parts.push_back({ChatPart::Kind::kImage, {}, part.pin});
     } else {
-      message.parts.push_back({ChatPart::Kind::kText, part.text});
+      message.parts.push_back({ChatPart::Kind::kText, part.text, part.pin});
     }
   }
   return message;
@@ -31,6 +31,7 @@ absl::StatusOr<Segment> Tokenised(const Model& model, std::span<const PromptPiec
   for (const auto& [begin, count] : prompt->image_spans) {
     segment.image_spans.emplace_back(begin, count);
   }
+  for (const auto& [begin, count] : prompt->pins) segment.pins.push_back({begin, count});
   for (const ContentPart& part : parts) {
     if (part.image) segment.images.push_back(part.image);
   }
@@ -50,10 +51,10 @@ std::string TextOf(const HistoryMessage& message) {
 }
 
 absl::StatusOr<Segment> FirstPrompt(const Model& model, const std::string& system_prompt,
-                                    const std::vector<ContentPart>& parts) {
+                                    const std::vector<ContentPart>& parts, bool pin_system_prompt) {
   std::vector<ChatMessage> messages;
   if (!system_prompt.empty()) {
-    messages.push_back({"system", {{ChatPart::Kind::kText, system_prompt}}});
+    messages.push_back({"system", {{ChatPart::Kind::kText, system_prompt, pin_system_prompt}}});
   }
   messages.push_back(UserMessage(parts));
   return Tokenised(model, model.chat->Render(messages, /*add_generation_prompt=*/true), true,
@@ -66,7 +67,8 @@ absl::StatusOr<Segment> NextPrompt(const Model& model, const std::vector<Content
 
 absl::StatusOr<std::vector<Segment>> HistorySegments(const Model& model,
                                                      const std::string& system_prompt,
-                                                     const std::vector<HistoryMessage>& history) {
+                                                     const std::vector<HistoryMessage>& history,
+                                                     bool pin_system_prompt) {
   using Role = HistoryMessage::Role;
   std::vector<Segment> segments;
   std::string system = system_prompt;
@@ -82,7 +84,8 @@ absl::StatusOr<std::vector<Segment>> HistorySegments(const Model& model,
       return OutOfOrder(i, "every user message must be followed by the assistant's");
     }
     const auto& parts = history[i].parts;
-    auto segment = segments.empty() ? FirstPrompt(model, system, parts) : NextPrompt(model, parts);
+    auto segment = segments.empty() ? FirstPrompt(model, system, parts, pin_system_prompt)
+                                    : NextPrompt(model, parts);
     if (!segment.ok()) return segment.status();
     // With what the model itself would have put before its first word.
     segment->answer = model.tokenizer->EncodeContinuation(

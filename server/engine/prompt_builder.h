@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cache/turn_rules.h"
 #include "models/bundle/model.h"
 #include "server/engine/requests.h"
 
@@ -15,6 +16,7 @@ struct Segment {
   std::vector<int32_t> prompt;
   std::vector<std::pair<int32_t, int32_t>> image_spans;  // (first row, rows) in `prompt`, in order
   std::vector<std::shared_ptr<const PreparedImage>> images;
+  std::vector<TokenSpan> pins;  // rows of `prompt` that stay in the cache, in order
   std::vector<int32_t> answer;  // fed after the prompt as decode steps
   int32_t carried = 0;          // leading prompt tokens that end the answer before: not fed there
   // The budgets it was folded under, so that a rebuild folds alike.
@@ -32,7 +34,8 @@ struct Segment {
 // The prompt of a session's first turn: system prompt (the family's default if empty), the user's
 // parts.
 absl::StatusOr<Segment> FirstPrompt(const Model& model, const std::string& system_prompt,
-                                    const std::vector<ContentPart>& parts);
+                                    const std::vector<ContentPart>& parts,
+                                    bool pin_system_prompt = false);
 
 // The prompt of a later turn: closes the answer in the cache, then the user's parts.
 absl::StatusOr<Segment> NextPrompt(const Model& model, const std::vector<ContentPart>& parts);
@@ -44,6 +47,7 @@ std::string TextOf(const HistoryMessage& message);
 // of order. A system message in the history takes the place of `system_prompt`.
 absl::StatusOr<std::vector<Segment>> HistorySegments(const Model& model,
                                                      const std::string& system_prompt,
-                                                     const std::vector<HistoryMessage>& history);
+                                                     const std::vector<HistoryMessage>& history,
+                                                     bool pin_system_prompt = false);
 
 }  // namespace concertina

@@ -22,6 +22,7 @@ struct PreparedImage {
 struct ContentPart {
   std::string text;
   std::shared_ptr<const PreparedImage> image;  // null for text
+  bool pin = false;                            // what it comes to in tokens stays in the cache
 };
 
 struct HistoryMessage {
@@ -36,6 +37,8 @@ struct CacheOptions {
   std::optional<OnContextEnd> on_context_end;  // empty: the policy's default
   std::optional<EntryType> entry_type;         // empty: the engine's default
   std::optional<Budget> budget;                // empty: the engine's default
+  TurnFold turn_fold = TurnFold::kRefold;
+  bool pin_system_prompt = false;
 };
 
 struct OpenSessionParams {

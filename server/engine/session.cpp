@@ -6,6 +6,7 @@ int64_t EngineSession::transcript_bytes() const {
   size_t bytes = unfed.size() * sizeof(int32_t);
   for (const Segment& segment : transcript) {
     bytes += (segment.prompt.size() + segment.answer.size()) * sizeof(int32_t);
+    bytes += segment.pins.size() * sizeof(TokenSpan);
     for (const auto& image : segment.images) bytes += image->pixels.size() * sizeof(float);
   }
   return static_cast<int64_t>(bytes);
@@ -45,6 +46,8 @@ SessionInfo InfoOf(const EngineSession& session) {
           .policy_options = session.policy_options,
           .on_context_end = session.on_context_end,
           .entry_type = session.entry_type,
+          .turn_fold = session.turn_fold,
+          .pin_system_prompt = session.pin_system_prompt,
           .cache = cache,
           .created = session.created,
           .last_used = session.last_used,

@@ -19,7 +19,9 @@ struct EngineSession {
   PolicyOptions policy_options;
   OnContextEnd on_context_end;
   EntryType entry_type;
+  TurnFold turn_fold = TurnFold::kRefold;
   std::string system_prompt;
+  bool pin_system_prompt = false;
   std::unique_ptr<ConversationCache> cache;
   // What was asked for; the cache follows between two steps (actions/budget.h).
   Budget budget;

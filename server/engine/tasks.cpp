@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/engine/actions/finish.h"
+#include "server/engine/actions/pins.h"
 #include "server/engine/actions/sessions.h"
 #include "server/engine/errors.h"
 
@@ -46,7 +47,12 @@ absl::Status CheckTurn(const EngineState& state, const EngineSession& session,
                       absl::StrCat("at most ", state.options.max_tokens_limit, " are allowed"));
   }
   if (absl::Status status = CheckTranscripts(state, session); !status.ok()) return status;
-  for (const ContentPart& part : params.parts) {
+  for (size_t i = 0; i < params.parts.size(); ++i) {
+    const ContentPart& part = params.parts[i];
+    if (part.pin) {
+      absl::Status status = CheckMayPin(state, session, absl::StrCat("parts[", i, "].pin"));
+      if (!status.ok()) return status;
+    }
     if (part.image && !state.model->vision) {
       return ReasonError(absl::StatusCode::kFailedPrecondition, reason::kNoVision,
                          "the model takes no pictures");
@@ -91,7 +97,8 @@ void StartTurn(EngineState& state, std::unique_ptr<Task> task) {
 
 void StartOpening(EngineState& state, const OpenSessionParams& params,
                   const Engine::Done<SessionInfo>& done, std::shared_ptr<Task::Control> control) {
-  auto segments = HistorySegments(*state.model, params.system_prompt, params.history);
+  auto segments = HistorySegments(*state.model, params.system_prompt, params.history,
+                                  params.cache.pin_system_prompt);
   if (!segments.ok()) return done(segments.status());
   if (!segments->empty()) {
     if (absl::Status status = MayQueue(state); !status.ok()) return done(status);

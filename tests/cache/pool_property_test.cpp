@@ -40,7 +40,16 @@ struct Session {
   // Whose entries these are: (birth from which on, session id), oldest first. A fork has its
   // parent's up to where it forked.
   std::vector<std::pair<int64_t, uint32_t>> origins;
+  std::vector<uint32_t> pins;  // births, ascending
 };
+
+// Sessions are refused pins that their budget does not hold, and budgets that do not hold their
+// pins.
+bool Fits(const Session& session, int64_t more_pins, const Budget& budget, int64_t seen) {
+  const int64_t pinned = static_cast<int64_t>(session.pins.size()) + more_pins;
+  return pinned == 0 ||
+         FloorWithPins(pinned, false) <= session.cache->EntriesAffordable(budget, seen);
+}
 
 class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
  protected:
@@ -74,10 +83,13 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
     const std::string_view name = names[Below(static_cast<uint32_t>(names.size()))];
     const auto policy = PolicyOf(name, {.merge = MergeMode::kNone});
     const auto type = static_cast<EntryType>(Below(3));
-    Session session{.cache = std::make_unique<SessionCache>(pool_.get(), shape_, type, policy,
-                                                            RandomBudget(), OnContextEnd::kRebase),
-                    .model = {.entries = std::vector<int32_t>(shape_.layers, 0)},
-                    .id = next_id_++};
+    const auto fold =
+        policy->follows_turn_rules() ? static_cast<TurnFold>(Below(3)) : TurnFold::kRefold;
+    Session session{
+        .cache = std::make_unique<SessionCache>(pool_.get(), shape_, type, policy, RandomBudget(),
+                                                OnContextEnd::kRebase, fold),
+        .model = {.entries = std::vector<int32_t>(shape_.layers, 0)},
+        .id = next_id_++};
     session.origins = {{0, session.id}};
     sessions_.push_back(std::move(session));
   }
@@ -96,6 +108,7 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
       ASSERT_EQ((*forked)->reserved_bytes(), 0);
       Session fork{.cache = *std::move(forked), .model = sessions_[parent].model, .id = next_id_++};
       fork.origins = sessions_[parent].origins;
+      fork.pins = sessions_[parent].pins;
       fork.origins.emplace_back(fork.model.seen, fork.id);
       sessions_.push_back(std::move(fork));
     }
@@ -117,6 +130,7 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
   }
 
   void Forget(Session& session) {
+    session.pins.clear();
     session.cache->Clear();
     session.model = {.entries = std::vector<int32_t>(shape_.layers, 0)};
     session.origins = {{0, session.id}};
@@ -151,10 +165,35 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
       session.model.entries[layer] = held;
     }
     if (bytes) {
-      const int64_t floor = shape_.layers * shape_.kv_heads * pool_->page_bytes();
-      ASSERT_LE(session.cache->used_bytes(), std::max(session.cache->budget().bytes, floor))
+      const SessionCache& cache = *session.cache;
+      const int64_t floor = shape_.layers * shape_.kv_heads * pool_->page_bytes() *
+                            cache.layout().PagesFor(cache.turn_rules().floor());
+      ASSERT_LE(cache.used_bytes(),
+                std::max(cache.budget().bytes, session.pins.empty() ? floor : 0))
           << "seed " << seed_;
     }
+  }
+
+  // Up to three spans of a prompt that fit the budget; their births are noted.
+  std::vector<TokenSpan> RandomPins(Session& session, int32_t tokens) {
+    std::vector<TokenSpan> pins;
+    const SessionCache& cache = *session.cache;
+    if (!cache.follows_turn_rules() || Below(2) == 0) {
+      return pins;
+    }
+    int64_t next = Below(4);
+    for (int i = 0; i < 3 && next < tokens; ++i) {
+      const TokenSpan pin{next, std::min<int64_t>(1 + Below(8), tokens - next)};
+      if (!Fits(session, pin.count, cache.budget(), cache.seen() + tokens)) {
+        break;
+      }
+      pins.push_back(pin);
+      for (int64_t at = 0; at < pin.count; ++at) {
+        session.pins.push_back(static_cast<uint32_t>(cache.seen() + pin.first + at));
+      }
+      next += pin.count + 1 + Below(10);
+    }
+    return pins;
   }
 
   void Turn(Session& session) {
@@ -170,7 +209,9 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
       return;  // not admitted
     }
     const int64_t seen = cache.seen() + tokens;
-    const absl::Status prefilled = Prefill(cache, tokens, ElementWriter(session.id));
+    const std::vector<uint32_t> pins_before = session.pins;
+    const std::vector<TokenSpan> pins = RandomPins(session, tokens);
+    const absl::Status prefilled = Prefill(cache, tokens, ElementWriter(session.id), nullptr, pins);
     if (prefilled.ok()) {
       session.model.seen += tokens;
       // Only now: the prompt may have been measured.
@@ -182,6 +223,7 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
       session.model.broken = true;
     } else {
       ASSERT_TRUE(cache.policy().keeps_everything()) << prefilled;
+      session.pins = pins_before;
     }
     ASSERT_TRUE(cache.Reserve(0).ok());
   }
@@ -190,8 +232,9 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
     SessionCache& cache = *session.cache;
     cache.BeginDecode();
     for (int32_t i = 0; i < tokens; ++i) {
-      if (Below(20) == 0) {
-        ASSERT_TRUE(cache.SetBudget(RandomBudget()).ok());
+      if (const Budget budget = RandomBudget();
+          Below(20) == 0 && Fits(session, 0, budget, cache.seen())) {
+        ASSERT_TRUE(cache.SetBudget(budget).ok());
         reserved = false;  // admission was for the budget before
         ASSERT_TRUE(cache.Reserve(0).ok());
       }
@@ -299,6 +342,9 @@ class PoolPropertyTest : public ::testing::TestWithParam<int32_t> {
     for (int layer = 0; layer < shape_.layers; ++layer) {
       for (int head = 0; head < shape_.kv_heads; ++head) {
         const HeadContents held = Contents(*session.cache, layer, head);
+        ASSERT_TRUE(std::includes(held.births.begin(), held.births.end(), session.pins.begin(),
+                                  session.pins.end()))
+            << "seed " << seed_;
         for (size_t i = 0; i < held.births.size(); ++i) {
           if (held.masses[i] > 1) {  // merged
             continue;
@@ -365,7 +411,11 @@ TEST_P(PoolPropertyTest, TheLedgerIsExactAfterEveryOperation) {
     } else if (dice < 76) {
       ASSERT_NO_FATAL_FAILURE(Rebase(sessions_[pick]));
     } else if (dice < 82) {
-      ASSERT_TRUE(sessions_[pick].cache->SetBudget(RandomBudget()).ok());
+      SessionCache& cache = *sessions_[pick].cache;
+      const Budget budget = RandomBudget();
+      if (Fits(sessions_[pick], 0, budget, cache.seen())) {
+        ASSERT_TRUE(cache.SetBudget(budget).ok());
+      }
     } else if (dice < 90) {
       ASSERT_NO_FATAL_FAILURE(Cancel(sessions_[pick]));
     } else if (dice < 94) {

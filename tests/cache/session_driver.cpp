@@ -64,8 +64,8 @@ LayerWriter ElementWriter(uint32_t session) {
 }
 
 absl::Status Prefill(SessionCache& cache, int32_t tokens, const LayerWriter& writer,
-                     std::vector<FoldReport>* folds) {
-  if (absl::Status begun = cache.BeginPrefill(tokens); !begun.ok()) {
+                     std::vector<FoldReport>* folds, const std::vector<TokenSpan>& pins) {
+  if (absl::Status begun = cache.BeginPrefill(tokens, pins); !begun.ok()) {
     return begun;
   }
   PromptWorkspace workspace;

@@ -37,7 +37,8 @@ LayerWriter ElementWriter(uint32_t session);
 
 // A whole prefill. Stops at the first error; `folds` (optional) collects the reports.
 absl::Status Prefill(SessionCache& cache, int32_t tokens, const LayerWriter& writer,
-                     std::vector<FoldReport>* folds = nullptr);
+                     std::vector<FoldReport>* folds = nullptr,
+                     const std::vector<TokenSpan>& pins = {});
 
 // One decode step between BeginDecode and EndDecode; adds pseudo-random attention.
 absl::Status DecodeToken(SessionCache& cache, uint32_t session);

@@ -59,7 +59,12 @@ std::vector<Outcome> NotOnDevice() {
   bytes.mutable_budget()->set_bytes(1 << 20);
   type.mutable_policy()->set_entry_type(v1::ENTRY_TYPE_INT8);
   rebase.mutable_policy()->set_on_context_end(v1::ON_CONTEXT_END_REBASE);
-  return {Open(stage.wire(), bytes), Open(stage.wire(), type), Open(stage.wire(), rebase)};
+  v1::OpenSessionRequest fair;
+  fair.mutable_policy()->set_turn_fold(v1::TURN_FOLD_FAIR);
+  auto pinned = TurnOf(OpenSession(stage.wire()), "hi", 4);
+  pinned.mutable_parts(0)->set_pin(true);
+  return {Open(stage.wire(), bytes), Open(stage.wire(), type), Open(stage.wire(), rebase),
+          Open(stage.wire(), fair), stage.Refuse(pinned, "INVALID_ARGUMENT")};
 }
 
 std::vector<Outcome> ForkOnDevice() {
@@ -136,6 +141,28 @@ std::vector<Outcome> MoreThanTheBudget() {
   return {OutcomeOf(turn.status, context)};
 }
 
+std::vector<Outcome> PinsBeyondTheBudget() {
+  Stage stage(TinyLlava());
+  if (!stage.ready()) return {};
+  auto open = OpenWith("concertina");
+  open.mutable_budget()->set_tokens(30);
+  const std::string id = OpenSession(stage.wire(), open);
+  auto turn = TurnOf(id, "hi", 4);
+  turn.mutable_parts(0)->set_pin(true);
+  grpc::ClientContext first;
+  EXPECT_TRUE(Generate(stage.wire().stub(), turn, first).status.ok());
+  auto more = TurnOf(id, std::string(100, 'x'), 4);
+  more.mutable_parts(0)->set_pin(true);
+  grpc::ClientContext context;
+  v1::UpdateSessionRequest smaller;
+  smaller.set_session_id(id);
+  smaller.mutable_budget()->set_tokens(2);
+  smaller.mutable_update_mask()->add_paths("budget");
+  v1::UpdateSessionResponse response;
+  const auto lowered = stage.wire().stub().UpdateSession(&context, smaller, &response);
+  return {stage.Refuse(more, "FAILED_PRECONDITION"), OutcomeOf(lowered, context)};
+}
+
 std::vector<Outcome> MoreThanTheContext() {
   Stage stage(TinyLlava());
   if (!stage.ready()) return {};
@@ -170,12 +197,13 @@ std::vector<StatusRow> RequestRows() {
        "PROMPT_TOO_LONG",
        LongPrompt,
        {"parts"}},
-      {"a budget in bytes, a policy, a type of entries or a rebase that the server's device does "
-       "not have",
+      {"a budget in bytes, a policy, a type of entries, a rebase, a turn fold or a pin that the "
+       "server's device does not have",
        "INVALID_ARGUMENT",
        "NOT_ON_DEVICE",
        NotOnDevice,
-       {"budget.bytes", "policy.entry_type", "policy.on_context_end"}},
+       {"budget.bytes", "policy.entry_type", "policy.on_context_end", "policy.turn_fold",
+        "parts[0].pin"}},
       {"a fork where the server's device has none",
        "UNIMPLEMENTED",
        "NOT_ON_DEVICE",
@@ -203,6 +231,11 @@ std::vector<StatusRow> RequestRows() {
        "FAILED_PRECONDITION",
        "BUDGET_TOO_SMALL",
        MoreThanTheBudget,
+       {}},
+      {"what is pinned does not fit the budget",
+       "FAILED_PRECONDITION",
+       "PINS_EXCEED_BUDGET",
+       PinsBeyondTheBudget,
        {}},
       {"the turn does not fit the trained context",
        "FAILED_PRECONDITION",

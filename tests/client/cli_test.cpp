@@ -58,6 +58,7 @@ TEST_F(CliTest, AskStreamsTheAnswerAndClosesItsSession) {
   EXPECT_EQ(service_.opened().at(0).budget().tokens(), 256);
   EXPECT_EQ(service_.opened().at(0).policy().name(), "elastic");
   EXPECT_THAT(service_.closed(), SizeIs(1));
+  EXPECT_FALSE(request.parts(0).pin() || request.parts(2).pin());
 }
 
 TEST_F(CliTest, AskPrintsOneJsonObject) {
@@ -189,6 +190,31 @@ TEST_F(CliTest, TheDemoFailsIfSumsOrAnswersOrTheSessionAreWrong) {
   const auto result = Run({"demo", "--image", kImage});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, HasSubstr("still there"));
+}
+
+TEST_F(CliTest, TurnsAndPinsReachTheServer) {
+  service_.AddTurn(MakeTurn({"Red."}));
+  const auto asked = Run({"ask", "--image", kImage, "--pin-images", "--turn-fold", "isolate",
+                          "--system", "Be brief.", "--pin-system", "What is it?"});
+  EXPECT_EQ(asked.exit_code, 0) << asked.err;
+  EXPECT_TRUE(service_.asked().at(0).parts(0).pin());
+  EXPECT_FALSE(service_.asked().at(0).parts(1).pin());
+  EXPECT_EQ(service_.opened().at(0).policy().turn_fold(), v1::TURN_FOLD_ISOLATE);
+  EXPECT_TRUE(service_.opened().at(0).policy().pin_system_prompt());
+  EXPECT_EQ(Run({"ask", "--pin-system", "What is it?"}).exit_code, 2) << "there is none";
+  EXPECT_EQ(Run({"ask", "--turn-fold", "together", "What is it?"}).exit_code, 2);
+
+  service_.AddTurn(MakeTurn({"Red."}));
+  service_.AddTurn(MakeTurn({"Blue."}));
+  service_.AddTurn(MakeTurn({"Green."}));
+  EXPECT_EQ(Run({"ask", "--pin-question", "one"}).exit_code, 0);
+  const std::string lines = std::string("/image ") + kImage + "\n/pin\ntwo\nthree\n";
+  EXPECT_THAT(Run({"chat", "--turn-fold", "fair"}, lines).out,
+              HasSubstr("the next message stays in the cache"));
+  EXPECT_TRUE(service_.asked().at(1).parts(0).pin());
+  EXPECT_TRUE(service_.asked().at(2).parts(0).pin() && service_.asked().at(2).parts(1).pin());
+  EXPECT_FALSE(service_.asked().at(3).parts(0).pin());
+  EXPECT_EQ(service_.opened().back().policy().turn_fold(), v1::TURN_FOLD_FAIR);
 }
 
 TEST_F(CliTest, ChatTakesCommandsAndMessagesFromAPipe) {

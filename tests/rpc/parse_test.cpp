@@ -101,6 +101,8 @@ TEST(CacheOptionsTest, OptionsReachTheEngine) {
   policy.set_merge(v1::MERGE_MODE_V_ONLY);
   policy.set_on_context_end(v1::ON_CONTEXT_END_REBASE);
   policy.set_entry_type(v1::ENTRY_TYPE_F32);
+  policy.set_turn_fold(v1::TURN_FOLD_ISOLATE);
+  policy.set_pin_system_prompt(true);
   const auto options = ParseCacheOptions(&policy, nullptr, "concertina");
   ASSERT_TRUE(options.ok()) << options.status();
   EXPECT_EQ(options->policy, "elastic");
@@ -108,7 +110,13 @@ TEST(CacheOptionsTest, OptionsReachTheEngine) {
   EXPECT_EQ(options->policy_options.merge, MergeMode::kVOnly);
   EXPECT_EQ(options->on_context_end, OnContextEnd::kRebase);
   EXPECT_EQ(options->entry_type, EntryType::kF32);
+  EXPECT_EQ(options->turn_fold, TurnFold::kIsolate);
+  EXPECT_TRUE(options->pin_system_prompt);
   EXPECT_FALSE(options->budget.has_value());
+  policy.set_turn_fold(v1::TURN_FOLD_FAIR);
+  EXPECT_EQ(ParseCacheOptions(&policy, nullptr, "concertina")->turn_fold, TurnFold::kFair);
+  policy.clear_turn_fold();
+  EXPECT_EQ(ParseCacheOptions(&policy, nullptr, "concertina")->turn_fold, TurnFold::kRefold);
   policy.set_entry_type(v1::ENTRY_TYPE_INT8);
   EXPECT_EQ(ParseCacheOptions(&policy, nullptr, "concertina")->entry_type, EntryType::kInt8);
   policy.set_entry_type(v1::ENTRY_TYPE_PACKED);
@@ -126,6 +134,17 @@ TEST(CacheOptionsTest, WhatWouldNotActIsRefused) {
   policy.Clear();
   policy.set_merge(v1::MERGE_MODE_MASS);
   EXPECT_EQ(FieldOfError(ParseCacheOptions(&policy, nullptr, "full")), "policy.merge");
+  policy.Clear();
+  policy.set_name("official");
+  policy.set_turn_fold(v1::TURN_FOLD_FAIR);
+  EXPECT_EQ(FieldOfError(ParseCacheOptions(&policy, nullptr, "full")), "policy.turn_fold");
+  policy.set_turn_fold(v1::TURN_FOLD_REFOLD);
+  EXPECT_TRUE(ParseCacheOptions(&policy, nullptr, "full").ok());
+  policy.set_pin_system_prompt(true);
+  EXPECT_EQ(FieldOfError(ParseCacheOptions(&policy, nullptr, "full")), "policy.pin_system_prompt");
+  policy.Clear();
+  policy.set_turn_fold(static_cast<v1::TurnFold>(77));
+  EXPECT_EQ(FieldOfError(ParseCacheOptions(&policy, nullptr, "full")), "policy.turn_fold");
   policy.Clear();
   policy.set_entry_type(static_cast<v1::EntryType>(77));
   EXPECT_EQ(FieldOfError(ParseCacheOptions(&policy, nullptr, "full")), "policy.entry_type");
@@ -272,6 +291,36 @@ TEST(OpenSessionTest, OnlyTheUserSendsPictures) {
   EXPECT_EQ(FieldOfError(Parse(request)), "history[1].parts[1]");
   request.mutable_history(1)->clear_parts();
   EXPECT_EQ(FieldOfError(Parse(request)), "history[1].parts");
+}
+
+TEST(OpenSessionTest, OnlyTheUsersPartsArePinned) {
+  v1::OpenSessionRequest request;
+  for (const v1::Role role : {v1::ROLE_SYSTEM, v1::ROLE_USER, v1::ROLE_ASSISTANT}) {
+    AddMessage(request, role);
+  }
+  request.mutable_history(1)->mutable_parts(0)->set_pin(true);
+  const auto params = Parse(request);
+  ASSERT_TRUE(params.ok()) << params.status();
+  EXPECT_TRUE(params->history[1].parts[0].pin);
+  EXPECT_FALSE(params->history[2].parts[0].pin);
+  request.mutable_history(2)->mutable_parts(0)->set_pin(true);
+  EXPECT_EQ(FieldOfError(Parse(request)), "history[2].parts[0].pin");
+  request.mutable_history(2)->mutable_parts(0)->clear_pin();
+  request.mutable_history(0)->mutable_parts(0)->set_pin(true);
+  EXPECT_EQ(FieldOfError(Parse(request)), "history[0].parts[0].pin");
+}
+
+TEST(OpenSessionTest, APinnedSystemPromptIsThere) {
+  v1::OpenSessionRequest request;
+  request.mutable_policy()->set_pin_system_prompt(true);
+  EXPECT_EQ(FieldOfError(Parse(request)), "policy.pin_system_prompt");
+  request.set_system_prompt("Be brief.");
+  EXPECT_TRUE(Parse(request)->cache.pin_system_prompt);
+  request.clear_system_prompt();
+  for (const v1::Role role : {v1::ROLE_SYSTEM, v1::ROLE_USER, v1::ROLE_ASSISTANT}) {
+    AddMessage(request, role);
+  }
+  EXPECT_TRUE(Parse(request).ok());
 }
 
 TEST(OpenSessionTest, OneSystemPrompt) {

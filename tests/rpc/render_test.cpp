@@ -48,6 +48,8 @@ TEST(RenderTest, SessionIsComplete) {
   info.policy_options.merge = MergeMode::kMass;
   info.on_context_end = OnContextEnd::kRefuse;
   info.entry_type = EntryType::kBf16;
+  info.turn_fold = TurnFold::kFair;
+  info.pin_system_prompt = true;
   info.created = std::chrono::system_clock::time_point(milliseconds(1500));
   info.last_used = std::chrono::system_clock::time_point(milliseconds(-500));
   v1::Session session;
@@ -58,6 +60,8 @@ TEST(RenderTest, SessionIsComplete) {
   EXPECT_TRUE(session.policy().pure_sink());
   EXPECT_EQ(session.policy().on_context_end(), v1::ON_CONTEXT_END_REFUSE);
   EXPECT_EQ(session.policy().entry_type(), v1::ENTRY_TYPE_BF16);
+  EXPECT_EQ(session.policy().turn_fold(), v1::TURN_FOLD_FAIR);
+  EXPECT_TRUE(session.policy().pin_system_prompt());
   EXPECT_EQ(session.create_time().seconds(), 1);
   EXPECT_EQ(session.create_time().nanos(), 500'000'000);
   EXPECT_EQ(session.last_used_time().seconds(), -1);

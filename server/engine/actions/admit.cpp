@@ -7,6 +7,7 @@
 #include "server/engine/actions/context.h"
 #include "server/engine/actions/eviction.h"
 #include "server/engine/actions/finish.h"
+#include "server/engine/actions/pins.h"
 #include "server/engine/errors.h"
 
 namespace concertina {
@@ -16,13 +17,15 @@ namespace {
 absl::StatusOr<Segment> TurnPrompt(const EngineState& state, const Task& task) {
   const EngineSession& session = *task.session;
   if (session.transcript.empty()) {
-    return FirstPrompt(*state.model, session.system_prompt, task.params.parts);
+    return FirstPrompt(*state.model, session.system_prompt, task.params.parts,
+                       session.pin_system_prompt);
   }
   auto segment = NextPrompt(*state.model, task.params.parts);
   if (!segment.ok() || session.unfed.empty()) return segment;
   segment->carried = static_cast<int32_t>(session.unfed.size());
   segment->prompt.insert(segment->prompt.begin(), session.unfed.begin(), session.unfed.end());
   for (auto& span : segment->image_spans) span.first += segment->carried;
+  for (TokenSpan& pin : segment->pins) pin.first += segment->carried;
   return segment;
 }
 
@@ -50,13 +53,18 @@ absl::Status PrepareTurn(EngineState& state, Task& task) {
   task.segments.push_back(*std::move(segment));
   if (task.session->needs_rebuild) PrependTranscript(state, task);
   if (absl::Status status = CheckContext(state, task); !status.ok()) return status;
+  if (absl::Status status = CheckPins(*task.session, &task, task.session->budget); !status.ok()) {
+    return status;
+  }
   task.segments.back().room = task.prompt_tokens + task.max_tokens;
   task.prepared = true;
   return absl::OkStatus();
 }
 
 absl::Status Prepare(EngineState& state, Task& task) {
-  return task.kind == Task::Kind::kTurn ? PrepareTurn(state, task) : CheckContext(state, task);
+  if (task.kind == Task::Kind::kTurn) return PrepareTurn(state, task);
+  if (absl::Status status = CheckContext(state, task); !status.ok()) return status;
+  return CheckPins(*task.session, &task, task.session->budget);
 }
 
 // True when the pool promises what the task may need, false when it must wait for others.

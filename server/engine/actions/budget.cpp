@@ -4,6 +4,7 @@
 #include <string>
 
 #include "server/engine/actions/eviction.h"
+#include "server/engine/actions/pins.h"
 #include "server/engine/actions/sessions.h"
 #include "server/engine/actions/traits.h"
 #include "server/engine/errors.h"
@@ -65,15 +66,17 @@ int64_t CacheBound(Task& task) {
   return bound;
 }
 
-absl::Status ChangeBudget(EngineState& state, EngineSession& session, const Budget& budget) {
+absl::Status ChangeBudget(EngineState& state, EngineSession& session, const Budget& budget,
+                          std::optional<int32_t> turns) {
   if (absl::Status status = ValidateBudget(budget); !status.ok()) {
     return FieldError("budget", std::string(status.message()));
   }
   if (absl::Status status = CheckBudgetTraits(state.runner->traits(), budget); !status.ok())
     return status;
+  Task* task = TaskOf(state, session);
+  if (absl::Status status = CheckPins(session, task, budget, turns); !status.ok()) return status;
   const Budget before = session.budget;
   session.budget = budget;
-  Task* task = TaskOf(state, session);
   if (!task) return session.cache->SetBudget(budget);
   if (task->phase == Task::Phase::kWaiting) return absl::OkStatus();
   // It was admitted for the old budget: more needs more pages promised.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "server/engine/engine_state.h"
 
 namespace concertina {
@@ -17,8 +19,10 @@ void UseBudgetForToken(Task& task);
 // it is.
 int64_t CacheBound(Task& task);
 
-// Changes the budget of a live session. INVALID_ARGUMENT; RESOURCE_EXHAUSTED when a turn in flight
-// would need more of the pool than there is.
-absl::Status ChangeBudget(EngineState& state, EngineSession& session, const Budget& budget);
+// Changes the budget of a live session, of which only `turns` (empty: all) will be left.
+// INVALID_ARGUMENT; RESOURCE_EXHAUSTED when a turn in flight would need more of the pool than there
+// is; the errors of CheckPins.
+absl::Status ChangeBudget(EngineState& state, EngineSession& session, const Budget& budget,
+                          std::optional<int32_t> turns = std::nullopt);
 
 }  // namespace concertina

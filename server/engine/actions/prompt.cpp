@@ -79,8 +79,9 @@ absl::Status BeginLayers(EngineState& state, Task& task) {
   // The session itself has a picture once its prompt is through.
   const bool adapter = task.session->adapter || !segment.images.empty();
   PromptState& prompt = *task.prompt;
-  prompt.prefill = state.runner->MakePass(cache, std::exchange(prompt.embeddings, {}),
-                                          {.adapter = adapter && state.model->adapter});
+  prompt.prefill =
+      state.runner->MakePass(cache, std::exchange(prompt.embeddings, {}),
+                             {.adapter = adapter && state.model->adapter, .pins = segment.pins});
   state.observer->OnReusedEntries(cache.live_entries());
   return CacheRefusal(prompt.prefill->Begin());
 }

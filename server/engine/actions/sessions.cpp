@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/engine/actions/eviction.h"
 #include "server/engine/actions/finish.h"
+#include "server/engine/actions/pins.h"
 #include "server/engine/actions/traits.h"
 #include "server/engine/errors.h"
 #include "server/engine/session_id.h"
@@ -35,6 +36,23 @@ absl::Status MayOpen(const EngineState& state, const std::string& id) {
   return absl::OkStatus();
 }
 
+absl::Status MayPin(const EngineState& state, const EngineSession& session,
+                    const OpenSessionParams& params) {
+  if (params.cache.pin_system_prompt) {
+    absl::Status status = CheckMayPin(state, session, "policy.pin_system_prompt");
+    if (!status.ok()) return status;
+  }
+  for (size_t i = 0; i < params.history.size(); ++i) {
+    for (size_t j = 0; j < params.history[i].parts.size(); ++j) {
+      if (!params.history[i].parts[j].pin) continue;
+      absl::Status status =
+          CheckMayPin(state, session, absl::StrCat("history[", i, "].parts[", j, "].pin"));
+      if (!status.ok()) return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
 // The smallest cache the session can have must fit: into the pool at all, and beside what running
 // turns were promised.
 absl::Status HasRoomToOpen(const EngineState& state, const ConversationCache& cache) {
@@ -60,7 +78,8 @@ absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
       .policy_options = options.policy_options,
       .entry_type = options.entry_type.value_or(state.options.default_entry_type),
       .budget = options.budget.value_or(state.options.default_budget),
-      .on_context_end = options.on_context_end};
+      .on_context_end = options.on_context_end,
+      .turn_fold = options.turn_fold};
   if (absl::Status status = ValidateBudget(spec.budget); !status.ok()) {
     return FieldError("budget", std::string(status.message()));
   }
@@ -72,6 +91,8 @@ absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
   session->policy_options = spec.policy_options;
   session->on_context_end = (*cache)->on_context_end();
   session->entry_type = spec.entry_type;
+  session->turn_fold = spec.turn_fold;
+  session->pin_system_prompt = options.pin_system_prompt;
   session->cache = *std::move(cache);
   session->budget = spec.budget;
   session->created = session->last_used = state.clock->WallNow();
@@ -84,6 +105,7 @@ absl::StatusOr<EngineSession*> OpenSession(EngineState& state, const OpenSession
   if (absl::Status status = MayOpen(state, id); !status.ok()) return status;
   auto session = MakeSession(state, params.cache);
   if (!session.ok()) return session.status();
+  if (absl::Status status = MayPin(state, **session, params); !status.ok()) return status;
   if (absl::Status status = HasRoomToOpen(state, *(*session)->cache); !status.ok()) {
     return status;
   }
@@ -107,7 +129,9 @@ absl::StatusOr<EngineSession*> ForkSession(EngineState& state, const std::string
       .policy_options = (*parent)->policy_options,
       .on_context_end = (*parent)->on_context_end,
       .entry_type = (*parent)->entry_type,
+      .turn_fold = (*parent)->turn_fold,
       .system_prompt = (*parent)->system_prompt,
+      .pin_system_prompt = (*parent)->pin_system_prompt,
       .cache = *std::move(cache),
       .budget = (*parent)->budget,
       .transcript = (*parent)->transcript,

@@ -21,6 +21,9 @@ absl::Status CheckTraits(const RunnerTraits& traits, const CacheSpec& spec) {
     return FieldError("policy.on_context_end", reason::kNotOnDevice,
                       "a conversation on the device ends at the trained context");
   }
+  if (spec.turn_fold != TurnFold::kRefold && !traits.turn_rules) {
+    return FieldError("policy.turn_fold", reason::kNotOnDevice, "turns on the device are refolded");
+  }
   return CheckBudgetTraits(traits, spec.budget);
 }
 

@@ -41,7 +41,7 @@ absl::StatusOr<EngineSession*> UpdateSession(EngineState& state, const std::stri
     if (!status.ok()) return status;
   }
   if (changes.budget) {
-    absl::Status status = ChangeBudget(state, **session, *changes.budget);
+    absl::Status status = ChangeBudget(state, **session, *changes.budget, changes.truncate_turn);
     if (!status.ok()) return status;
   }
   if (changes.truncate_turn) Truncate(**session, *changes.truncate_turn);

@@ -58,6 +58,20 @@ absl::StatusOr<std::optional<EntryType>> ParseEntryType(v1::EntryType value) {
   }
 }
 
+absl::StatusOr<TurnFold> ParseTurnFold(v1::TurnFold value) {
+  switch (value) {
+    case v1::TURN_FOLD_UNSPECIFIED:
+    case v1::TURN_FOLD_REFOLD:
+      return TurnFold::kRefold;
+    case v1::TURN_FOLD_ISOLATE:
+      return TurnFold::kIsolate;
+    case v1::TURN_FOLD_FAIR:
+      return TurnFold::kFair;
+    default:
+      return FieldError("policy.turn_fold", "unknown value");
+  }
+}
+
 // An option the policy would ignore is refused: the caller believes that it acts.
 absl::Status CheckPolicyOptions(const v1::CachePolicy& policy, std::string_view name) {
   const auto names = PolicyNames();
@@ -78,6 +92,11 @@ bool PositionsByLength(std::string_view name) {
   return policy.ok() && (*policy)->positions_by_length();
 }
 
+bool FollowsTurnRules(std::string_view name) {
+  const auto policy = MakePolicy(name);
+  return !policy.ok() || (*policy)->follows_turn_rules();
+}
+
 absl::Status ParsePolicy(const v1::CachePolicy& policy, std::string_view default_policy,
                          CacheOptions* options) {
   const std::string_view name =
@@ -90,6 +109,14 @@ absl::Status ParsePolicy(const v1::CachePolicy& policy, std::string_view default
   if (*on_context_end == OnContextEnd::kRebase && PositionsByLength(name)) {
     return FieldError("policy.on_context_end", "this policy cannot move positions");
   }
+  const auto turn_fold = ParseTurnFold(policy.turn_fold());
+  if (!turn_fold.ok()) return turn_fold.status();
+  if (*turn_fold != TurnFold::kRefold && !FollowsTurnRules(name)) {
+    return FieldError("policy.turn_fold", "this policy folds all turns together");
+  }
+  if (policy.pin_system_prompt() && !FollowsTurnRules(name)) {
+    return FieldError("policy.pin_system_prompt", "this policy pins nothing");
+  }
   const auto entry_type = ParseEntryType(policy.entry_type());
   if (!entry_type.ok()) return entry_type.status();
   options->policy = policy.name();
@@ -97,6 +124,8 @@ absl::Status ParsePolicy(const v1::CachePolicy& policy, std::string_view default
   options->policy_options.pure_sink = policy.pure_sink();
   options->on_context_end = *on_context_end;
   options->entry_type = *entry_type;
+  options->turn_fold = *turn_fold;
+  options->pin_system_prompt = policy.pin_system_prompt();
   return absl::OkStatus();
 }
 

@@ -32,6 +32,11 @@ absl::Status CheckMessage(const v1::Message& message, Role role, const std::stri
   if (auto s = CheckParts(message.parts(), field + ".parts", limits); !s.ok()) return s;
   if (role == Role::kUser) return absl::OkStatus();
   for (int i = 0; i < message.parts_size(); ++i) {
+    if (message.parts(i).pin()) {
+      return FieldError(Indexed(field + ".parts", i) + ".pin",
+                        role == Role::kSystem ? "policy.pin_system_prompt pins the system prompt"
+                                              : "only what the user says can be pinned");
+    }
     if (message.parts(i).has_image()) {
       return FieldError(Indexed(field + ".parts", i), "only the user sends pictures");
     }
@@ -86,6 +91,10 @@ absl::StatusOr<OpenSessionParams> ParseOpenSession(const v1::OpenSessionRequest&
   if (!roles.ok()) return roles.status();
   if (!request.system_prompt().empty() && !roles->empty() && roles->front() == Role::kSystem) {
     return FieldError("system_prompt", "the history has a system message already");
+  }
+  const bool system_message = !roles->empty() && roles->front() == Role::kSystem;
+  if (params.cache.pin_system_prompt && request.system_prompt().empty() && !system_message) {
+    return FieldError("policy.pin_system_prompt", "there is no system prompt");
   }
   params.system_prompt = request.system_prompt();
   for (int i = 0; i < request.history_size(); ++i) {

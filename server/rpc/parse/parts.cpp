@@ -83,6 +83,7 @@ absl::StatusOr<std::vector<ContentPart>> ResolveParts(const Parts& parts, std::s
     } else {
       part.text = parts[i].text();
     }
+    part.pin = parts[i].pin();
     resolved.push_back(std::move(part));
   }
   return resolved;

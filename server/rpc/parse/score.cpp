@@ -53,6 +53,9 @@ absl::StatusOr<ScoreParams> ParseScore(const v1::ScoreRequest& request,
                         request.has_budget() ? &request.budget() : nullptr, options.default_policy);
   if (!cache.ok()) return cache.status();
   params.cache = *std::move(cache);
+  if (params.cache.pin_system_prompt) {
+    return FieldError("policy.pin_system_prompt", "there is no system prompt");
+  }
   if (!v1::ScoreFold_IsValid(request.fold())) return FieldError("fold", "unknown value");
   params.fold_in_decode = request.fold() == v1::SCORE_FOLD_DECODE;
   auto prompt =

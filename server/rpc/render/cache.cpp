@@ -19,6 +19,18 @@ v1::MergeMode Render(MergeMode mode) {
   return v1::MERGE_MODE_UNSPECIFIED;
 }
 
+v1::TurnFold Render(TurnFold fold) {
+  switch (fold) {
+    case TurnFold::kRefold:
+      return v1::TURN_FOLD_REFOLD;
+    case TurnFold::kIsolate:
+      return v1::TURN_FOLD_ISOLATE;
+    case TurnFold::kFair:
+      break;
+  }
+  return v1::TURN_FOLD_FAIR;
+}
+
 void RenderTime(std::chrono::system_clock::time_point time, google::protobuf::Timestamp* out) {
   using std::chrono::floor;
   using std::chrono::seconds;
@@ -95,6 +107,8 @@ void Render(const SessionInfo& session, v1::Session* out) {
                                  ? v1::ON_CONTEXT_END_REBASE
                                  : v1::ON_CONTEXT_END_REFUSE);
   policy->set_entry_type(Render(session.entry_type));
+  policy->set_turn_fold(Render(session.turn_fold));
+  policy->set_pin_system_prompt(session.pin_system_prompt);
   Render(session.cache, out->mutable_cache());
   RenderTime(session.created, out->mutable_create_time());
   RenderTime(session.last_used, out->mutable_last_used_time());

@@ -1,0 +1,34 @@
+#include "cache/turn_rules.h"
+
+#include <algorithm>
+
+namespace concertina {
+
+void TurnRules::BeginTurn(int64_t first, std::span<const TokenSpan> pins) {
+  turn_starts_.push_back(first);
+  for (const TokenSpan& pin : pins) {
+    pins_.push_back(pin);
+    pinned_ += pin.count;
+  }
+}
+
+void TurnRules::Clear() {
+  pins_.clear();
+  pinned_ = 0;
+  turn_starts_.clear();
+}
+
+bool TurnRules::Pinned(int64_t birth) const {
+  const auto after =
+      std::upper_bound(pins_.begin(), pins_.end(), birth,
+                       [](int64_t value, const TokenSpan& pin) { return value < pin.first; });
+  return after != pins_.begin() && birth < (after - 1)->first + (after - 1)->count;
+}
+
+int32_t TurnRules::floor() const {
+  return static_cast<int32_t>(FloorWithPins(pinned_, !pins_.empty() && pins_.front().first == 0));
+}
+
+int64_t FloorWithPins(int64_t pinned, bool first_pinned) { return pinned + (first_pinned ? 1 : 2); }
+
+}  // namespace concertina
