@@ -183,6 +183,8 @@ absl::Status Chat::Say(const std::string& line, Interrupts& interrupts) {
   pin_ = false;
   if (invocation_.json) PrintJson(ToJson(*answer));
   Note(CacheLine(*answer));
+  const std::string quality = QualityLine(answer->completed.quality());
+  if (!quality.empty()) Note(quality);
   return absl::OkStatus();
 }
 

@@ -73,6 +73,8 @@ absl::Status Demo::Turn(client::Conversation& conversation, const std::string& q
       RunTurn(conversation, parts, flags_.conversation.ask, !invocation_.json, interrupts);
   if (!answer.ok()) return answer.status();
   if (!invocation_.json) PrintDim(CacheLine(*answer));
+  const std::string quality = QualityLine(answer->completed.quality());
+  if (!invocation_.json && !quality.empty()) PrintDim(quality);
   nlohmann::json turn = ToJson(*answer);
   turn["question"] = question;
   report_["turns"].push_back(std::move(turn));

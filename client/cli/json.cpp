@@ -54,6 +54,7 @@ json ToJson(const v1::Timings& timings) {
           {"fold", cli::Seconds(timings.fold())},
           {"time_to_first_token", cli::Seconds(timings.time_to_first_token())},
           {"decode", cli::Seconds(timings.decode())},
+          {"probe", cli::Seconds(timings.probe())},
           {"tokens_per_second", timings.tokens_per_second()}};
 }
 
@@ -89,6 +90,8 @@ json ToJson(const v1::CachePolicy& policy) {
                                        sizeof("ON_CONTEXT_END_") - 1)}};
   out["turn_fold"] = Plain(v1::TurnFold_Name(policy.turn_fold()), sizeof("TURN_FOLD_") - 1);
   out["pin_system_prompt"] = policy.pin_system_prompt();
+  if (policy.probe_tokens() > 0) out["probe_tokens"] = policy.probe_tokens();
+  if (policy.min_quality() > 0) out["min_quality"] = policy.min_quality();
   if (policy.name() == "elastic") {
     out["pure_sink"] = policy.pure_sink();
     out["merge"] = Plain(v1::MergeMode_Name(policy.merge()), sizeof("MERGE_MODE_") - 1);
@@ -108,6 +111,24 @@ json ToJson(const v1::Session& session) {
       {"evicted", session.evicted()},
       {"transcript_bytes", session.transcript_bytes()}};
   if (session.has_expire_time()) out["expire_time"] = Seconds(session.expire_time());
+  return out;
+}
+
+json ToJson(const v1::Quality& quality) {
+  json out = {{"budget_entries", quality.budget_entries()},
+              {"raised_for_quality", quality.raised_for_quality()},
+              {"raises", quality.raises()},
+              {"below_min_quality", quality.below_min_quality()}};
+  if (quality.has_attention_mass_kept()) {
+    out["attention_mass_kept"] = quality.attention_mass_kept();
+    out["lowest_attention_mass_kept"] = quality.lowest_attention_mass_kept();
+    out["lowest_layer"] = quality.lowest_layer();
+  }
+  if (quality.has_probe()) {
+    out["probe"] = {{"tokens", quality.probe().tokens()},
+                    {"agreement", quality.probe().agreement()},
+                    {"kl_divergence", quality.probe().kl_divergence()}};
+  }
   return out;
 }
 
@@ -180,6 +201,7 @@ json ToJson(const client::Answer& answer) {
   out["usage"] = ToJson(completed.usage());
   out["cache"] = ToJson(completed.cache());
   out["timings"] = ToJson(completed.timings());
+  out["quality"] = ToJson(completed.quality());
   return out;
 }
 

@@ -49,9 +49,20 @@ void CacheFlags::AddTo(CLI::App& command) {
       ->check(CLI::IsMember({"refold", "isolate", "fair"}));
 }
 
+void CacheFlags::AddProbeTo(CLI::App& command) {
+  command
+      .add_option("--probe-tokens", probe_tokens,
+                  "Compare what so many tokens of each prompt predict before and after folding")
+      ->check(CLI::Range(0, 64));
+  command
+      .add_option("--min-quality", min_quality,
+                  "Raise the budget where fewer of them agree, in (0, 1]")
+      ->check(CLI::Range(0.0, 1.0));
+}
+
 bool CacheFlags::has_policy() const {
   return !policy.empty() || !entry_type.empty() || !merge.empty() || !turn_fold.empty() ||
-         pure_sink || pin_system;
+         pure_sink || pin_system || probe_tokens || min_quality > 0;
 }
 
 v1::CachePolicy CacheFlags::Policy() const {
@@ -62,6 +73,8 @@ v1::CachePolicy CacheFlags::Policy() const {
   if (!merge.empty()) out.set_merge(kMergeModes.at(merge));
   if (!turn_fold.empty()) out.set_turn_fold(kTurnFolds.at(turn_fold));
   out.set_pin_system_prompt(pin_system);
+  if (probe_tokens) out.set_probe_tokens(*probe_tokens);
+  out.set_min_quality(min_quality);
   return out;
 }
 
@@ -69,6 +82,7 @@ v1::Budget CacheFlags::Budget() const { return client::ParseBudget(budget).value
 
 void ConversationFlags::AddTo(CLI::App& command) {
   cache.AddTo(command);
+  cache.AddProbeTo(command);
   CLI::Option* system = command.add_option("--system", system_prompt, "System prompt");
   command.add_flag("--pin-system", cache.pin_system, "Keep the system prompt in the cache")
       ->needs(system);
@@ -92,7 +106,8 @@ void ConversationFlags::AddSessionTo(CLI::App& command) {
   CLI::Option* session = command.add_option(
       "--session", session_id, "Talk in this open session, and leave it open at the end");
   for (const char* name : {"--policy", "--budget", "--entry-type", "--pure-sink", "--merge",
-                           "--turn-fold", "--system", "--pin-system"}) {
+                           "--turn-fold", "--probe-tokens", "--min-quality", "--system",
+                           "--pin-system"}) {
     session->excludes(command.get_option(name));
   }
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,7 +11,8 @@
 namespace concertina::cli {
 
 // Flags about a cache: --policy --budget --entry-type --pure-sink --merge --turn-fold. Values are
-// checked while the command line is parsed.
+// checked while the command line is parsed. AddProbeTo: --probe-tokens --min-quality, of sessions
+// only.
 struct CacheFlags {
   std::string policy;
   std::string budget;
@@ -18,8 +21,11 @@ struct CacheFlags {
   std::string turn_fold;
   bool pure_sink = false;
   bool pin_system = false;  // a flag of conversations only
+  std::optional<int32_t> probe_tokens;
+  double min_quality = 0;
 
   void AddTo(CLI::App& command);
+  void AddProbeTo(CLI::App& command);
   // Whether any flag that belongs to the policy was given.
   bool has_policy() const;
   v1::CachePolicy Policy() const;

@@ -111,6 +111,21 @@ std::string TurnsText(const v1::CachePolicy& policy) {
   return text;
 }
 
+std::string QualityLine(const v1::Quality& quality) {
+  if (!quality.has_probe()) return {};
+  const v1::Probe& probe = quality.probe();
+  std::string line =
+      absl::StrFormat("quality %.0f of %d agree, KL %.3g", probe.agreement() * probe.tokens(),
+                      probe.tokens(), probe.kl_divergence());
+  if (quality.has_lowest_attention_mass_kept()) {
+    absl::StrAppendFormat(&line, ", mass kept at least %.3f (layer %d)",
+                          quality.lowest_attention_mass_kept(), quality.lowest_layer());
+  }
+  if (quality.raised_for_quality()) line += ", budget raised";
+  if (quality.below_min_quality()) line += ", below the floor";
+  return line;
+}
+
 const char* StateName(const v1::Session& session) {
   if (session.state() == v1::SESSION_STATE_BUSY) return "busy";
   return session.evicted() ? "evicted" : "idle";

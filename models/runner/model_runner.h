@@ -45,6 +45,7 @@ struct RunnerTraits {
   bool rebases = true;  // past the trained context
   bool forks = true;
   bool turn_rules = true;  // pins, and folds by turns
+  bool probes = true;  // MakeProbe
 };
 
 // Runs the language model over conversations' caches: where its weights and their entries are,
@@ -66,6 +67,14 @@ class ModelRunner {
   virtual std::unique_ptr<PromptPass> MakePass(ConversationCache& cache,
                                                std::vector<float> embeddings,
                                                PromptPass::Options options) = 0;
+  // A pass that changes nothing: rows read the cache as it is now, with their own token in place if
+  // the cache has lost it. Each sees itself and the entries kept of tokens before it, no other row.
+  // `embeddings` [rows, hidden] are those of the last tokens the cache has seen, the first of which
+  // was at `position`; `adapter` as for a prompt. UNIMPLEMENTED where RunnerTraits::probes is
+  // false.
+  virtual absl::StatusOr<std::unique_ptr<PromptPass>> MakeProbe(ConversationCache& cache,
+                                                                std::vector<float> embeddings,
+                                                                int64_t position, bool adapter) = 0;
   // Feeds one token to each of several sessions.
   virtual void Decode(std::span<DecodeRow> rows) = 0;
   // [n, vocab] of the last layer's output x [n, hidden]; valid until the next run method.

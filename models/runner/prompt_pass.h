@@ -21,9 +21,10 @@ namespace concertina {
 class PromptPass {
  public:
   struct Options {
-    bool adapter = false;         // the low-rank adapter acts on every row
-    bool fold = true;             // commit to the cache
-    bool all_rows = false;        // hidden states of every row are wanted, not only the last
+    bool adapter = false;   // the low-rank adapter acts on every row
+    bool fold = true;       // commit to the cache
+    bool all_rows = false;  // hidden states of every row are wanted, not only the last
+    int32_t last_rows = 1;  // or of so many at the end; more than 1 where RunnerTraits::probes
     std::vector<TokenSpan> pins;  // rows that stay (SessionCache::BeginPrefill); with `fold`
   };
   virtual ~PromptPass() = default;
@@ -47,7 +48,7 @@ class PromptPass {
 
   // [hidden] of the last row, before the final norm. Valid once Step returned true.
   virtual const float* last_hidden() const = 0;
-  // [tokens, hidden], with all_rows; likewise.
+  // [tokens, hidden], likewise: all rows with all_rows, else the last_rows at the end.
   virtual const float* hidden() const = 0;
 
   int64_t done() const { return (int64_t{read_} * layers_ + layer_) * tokens_ + row_; }

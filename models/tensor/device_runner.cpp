@@ -33,7 +33,8 @@ class DeviceRunner final : public ModelRunner {
             .byte_budgets = false,
             .rebases = false,
             .forks = false,
-            .turn_rules = false};
+            .turn_rules = false,
+            .probes = false};
   }
 
   absl::StatusOr<std::unique_ptr<ConversationCache>> MakeCache(const CacheSpec& spec) override {
@@ -54,6 +55,11 @@ class DeviceRunner final : public ModelRunner {
                                        PromptPass::Options options) override {
     return std::make_unique<DevicePass>(model_, kernels_, static_cast<DeviceCache&>(cache),
                                         std::move(embeddings), options);
+  }
+
+  absl::StatusOr<std::unique_ptr<PromptPass>> MakeProbe(ConversationCache&, std::vector<float>,
+                                                        int64_t, bool) override {
+    return absl::UnimplementedError("the device reads no tokens again");
   }
 
   void Decode(std::span<DecodeRow> rows) override {

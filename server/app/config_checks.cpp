@@ -50,6 +50,9 @@ absl::Status CheckDeviceSettings(const ServerConfig& config) {
   if (config.engine.default_entry_type != entries) {
     return Wrong(absl::StrCat("kv: the type of the weights, with device ", config.device));
   }
+  if (config.engine.default_probe_tokens > 0) {
+    return Wrong(absl::StrCat("probe-tokens: 0 with device ", config.device));
+  }
   if (config.engine.default_budget.unit == Budget::Unit::kBytes) {
     return Wrong(absl::StrCat("budget: a ratio or tokens, not bytes, with device ", config.device));
   }

@@ -115,6 +115,9 @@ void AddCache(std::vector<Setting>& all) {
                               {PolicyNames().begin(), PolicyNames().end()},
                               Of(&EngineOptions::default_policy)));
   all.push_back(BudgetSetting(group));
+  all.push_back(NumberSetting(
+      {"probe-tokens", group, "Tokens of each prompt probed, of sessions that name none; 0: none"},
+      0, kProbeTokensMax, Of(&EngineOptions::default_probe_tokens)));
 }
 
 Setting PrefillShareSetting(std::string group) {

@@ -12,6 +12,7 @@
 #include "cache/entry_layout.h"
 #include "cache/fold_report.h"
 #include "cache/policies/policy.h"
+#include "server/engine/turn_quality.h"
 
 namespace concertina {
 
@@ -39,6 +40,7 @@ struct SessionInfo {
   EntryType entry_type;
   TurnFold turn_fold = TurnFold::kRefold;
   bool pin_system_prompt = false;
+  QualityOptions quality;
   CacheSnapshot cache;
   std::chrono::system_clock::time_point created;
   std::chrono::system_clock::time_point last_used;
@@ -71,8 +73,8 @@ struct DeltaEvent {
 enum class FinishReason { kStop, kLength, kStopString };
 
 struct TurnTimings {
-  std::chrono::nanoseconds queue{0}, vision{0}, prefill{0}, fold{0}, time_to_first_token{0},
-      decode{0};
+  std::chrono::nanoseconds queue{0}, vision{0}, prefill{0}, fold{0}, probe{0},
+      time_to_first_token{0}, decode{0};
   double tokens_per_second = 0;
 };
 
@@ -82,6 +84,7 @@ struct CompletedEvent {
   CacheSnapshot cache;
   TurnTimings timings;
   int32_t turn;
+  TurnQuality quality;
 };
 
 using TurnEvent =

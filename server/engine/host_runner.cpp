@@ -5,6 +5,7 @@
 #include "cache/session_cache.h"
 #include "models/kernels/packed_groups.h"
 #include "server/engine/prefill_job.h"
+#include "server/engine/probe_pass.h"
 
 namespace concertina {
 
@@ -54,6 +55,13 @@ std::unique_ptr<PromptPass> HostRunner::MakePass(ConversationCache& cache,
                                                  PromptPass::Options options) {
   return std::make_unique<PrefillJob>(language_, static_cast<SessionCache&>(cache),
                                       std::move(embeddings), std::move(options), buffers_);
+}
+
+absl::StatusOr<std::unique_ptr<PromptPass>> HostRunner::MakeProbe(ConversationCache& cache,
+                                                                  std::vector<float> embeddings,
+                                                                  int64_t position, bool adapter) {
+  return std::make_unique<ProbePass>(language_, static_cast<SessionCache&>(cache),
+                                     std::move(embeddings), position, adapter, buffers_);
 }
 
 absl::StatusOr<const float*> HostRunner::Logits(const float* x, int64_t n) {

@@ -23,6 +23,9 @@ class HostRunner final : public ModelRunner {
   absl::Status Embed(std::span<const int32_t> ids, float* x) override;
   std::unique_ptr<PromptPass> MakePass(ConversationCache& cache, std::vector<float> embeddings,
                                        PromptPass::Options options) override;
+  absl::StatusOr<std::unique_ptr<PromptPass>> MakeProbe(ConversationCache& cache,
+                                                        std::vector<float> embeddings,
+                                                        int64_t position, bool adapter) override;
   void Decode(std::span<DecodeRow> rows) override { batch_.Run(rows); }
   absl::StatusOr<const float*> Logits(const float* x, int64_t n) override;
   int64_t bytes() const override { return buffers_.bytes(); }

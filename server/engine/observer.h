@@ -32,6 +32,10 @@ class EngineObserver {
   // One fold of a whole session; sums over layers and heads.
   virtual void OnFold(std::string_view /*policy*/, int64_t /*entries_dropped*/, double /*ratio*/,
                       double /*mass_kept*/, double /*seconds*/) {}
+  // A turn's prompt is folded for good.
+  virtual void OnQuality(std::string_view /*policy*/, const TurnQuality&) {}
+  // A probe took so long, whether or not its prompt is read again.
+  virtual void OnProbe(double /*seconds*/) {}
   virtual void OnDecodeEviction(std::string_view /*policy*/, int64_t /*entries*/) {}
   virtual void OnReusedEntries(int64_t /*entries*/) {}
   virtual void OnBatch(int64_t /*rows*/) {}

@@ -156,11 +156,11 @@ void PrefillJob::AttendRows(PrefillAttentionArgs args, int32_t begin, int32_t en
 }
 
 void PrefillJob::Advance(int32_t rows) {
-  // In the last layer only the last row's output is used, unless every row is wanted.
+  // In the last layer only the last rows' output is used, unless every row is wanted.
   int32_t skip = 0;
   if (layer_ + 1 == layers_ && !options_.all_rows) {
-    if (row_ + rows < tokens_) return;
-    skip = rows - 1;
+    skip = std::max(0, tokens_ - options_.last_rows - row_);
+    if (skip >= rows) return;
   }
   const float* adapter = options_.adapter ? adapter_.data() + row_ + skip : nullptr;
   language_.AfterAttention(layer_, buffers_.attention.data() + int64_t{skip} * heads_ * head_dim_,

@@ -17,6 +17,9 @@ SliceCost::Shares LayerSliceShares(const LanguageConfig& config, int64_t rows, i
 // A slice of `rows` of a stage of the vision tower.
 SliceCost::Shares PictureSliceShares(int64_t rows, int64_t row_macs);
 
+// Rows of logits in one slice, and the unit they come in.
+inline constexpr int64_t kLogitUnit = 4, kMostLogitRows = 32;
+
 // Logits of `rows`.
 SliceCost::Shares LogitShares(const LanguageConfig& config, int64_t rows);
 

@@ -32,6 +32,12 @@ CacheSnapshot SnapshotOf(const ConversationCache& cache) {
           .shared_bytes = cache.shared_bytes()};
 }
 
+CacheSnapshot SnapshotOf(const EngineSession& session) {
+  CacheSnapshot snapshot = SnapshotOf(*session.cache);
+  if (session.raised_budget) snapshot.budget = session.budget;
+  return snapshot;
+}
+
 SessionInfo InfoOf(const EngineSession& session) {
   CacheSnapshot cache = SnapshotOf(*session.cache);
   cache.budget = session.budget;
@@ -48,6 +54,7 @@ SessionInfo InfoOf(const EngineSession& session) {
           .entry_type = session.entry_type,
           .turn_fold = session.turn_fold,
           .pin_system_prompt = session.pin_system_prompt,
+          .quality = session.quality,
           .cache = cache,
           .created = session.created,
           .last_used = session.last_used,

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,9 @@ struct EngineSession {
   std::unique_ptr<ConversationCache> cache;
   // What was asked for; the cache follows between two steps (actions/budget.h).
   Budget budget;
+  // What a turn's quality took beyond that, until another budget is asked for (actions/probe.h).
+  std::optional<Budget> raised_budget;
+  QualityOptions quality;
 
   // Everything that was ever fed to the cache, turn by turn: enough to rebuild it exactly.
   std::vector<Segment> transcript;
@@ -43,11 +47,14 @@ struct EngineSession {
   std::chrono::system_clock::time_point last_used;
   std::chrono::steady_clock::time_point last_active;  // as last_used, immune to clock changes
 
+  const Budget& budget_in_force() const { return raised_budget ? *raised_budget : budget; }
   int64_t transcript_bytes() const;
   int64_t transcript_tokens() const;
 };
 
 CacheSnapshot SnapshotOf(const ConversationCache& cache);
+// With the budget as asked for, where it was raised.
+CacheSnapshot SnapshotOf(const EngineSession& session);
 SessionInfo InfoOf(const EngineSession& session);
 
 }  // namespace concertina

@@ -57,7 +57,9 @@ struct Task {
   // kReplay, kScore
   std::function<void(absl::Status)> on_ended;
   bool fold_in_decode = false;
-  bool rebased = false;       // the cache's positions changed for the prompt now in prefill
+  // The cache was changed for the prompt now in prefill (its positions, or it has the prompt but
+  // the transcript not yet): without that prompt it is void.
+  bool unsettled = false;
   bool scoring_pass = false;  // kScore: the prompt is folded, the continuation is in prefill
   std::vector<int32_t> continuation;
   std::vector<float> score_logprobs;
@@ -65,6 +67,8 @@ struct Task {
   CacheSnapshot score_cache;
 
   std::vector<FoldReport> folds;
+  std::chrono::nanoseconds fold_time{0};  // of these
+  TurnQuality quality;
   TurnTimings timings;
   TimePoint arrival, queued, started, first_token, last_token, prefill_begin;
 

@@ -7,6 +7,8 @@
 #include "models/kernels/prefill_attention.h"
 #include "models/vision/vision_job.h"
 #include "server/engine/actions/prompt_order.h"
+#include "server/engine/prompt_work.h"
+#include "server/engine/turn_quality.h"
 #include "server/engine/weight_order.h"
 
 namespace concertina {
@@ -43,6 +45,12 @@ int64_t AttentionBytes(const LanguageConfig& config, int64_t max_batch) {
                             group, config.head_dim);
 }
 
+// Beside the passes of two prompts: what their probes compare.
+int64_t ProbeBytes(const LanguageConfig& config) {
+  constexpr int64_t kCopies = 3;  // embeddings, what came of them, and pairs of that: with slack
+  return 2 * (1 + kCopies) * int64_t{kProbeTokensMax} * config.hidden * kFloat;
+}
+
 // Of the CPU's kernels; another device keeps its own beside its entries.
 int64_t HostKernelBytes(const LanguageConfig& config, const EngineOptions& options) {
   const int64_t rows = std::max(options.max_batch, options.prefill_slice_rows);
@@ -59,9 +67,10 @@ int64_t WorkspaceBound(const Model& model, const ModelRunner& runner, const Engi
   const LanguageConfig& config = model.config;
   const int64_t positions = config.max_positions + OvertakerPositions(config);
   const int64_t pictures = model.vision ? 2 * VisionJob::BytesFor(model.vision->config()) : 0;
-  const int64_t logits = int64_t{options.max_batch} * config.vocab * kFloat;
+  const int64_t logits =
+      std::max<int64_t>(options.max_batch, kMostLogitRows) * config.vocab * kFloat;
   const int64_t kernels = model.device ? 0 : HostKernelBytes(config, options);
-  return runner.PassBytesBound(positions) + kernels + pictures + logits +
+  return runner.PassBytesBound(positions) + ProbeBytes(config) + kernels + pictures + logits +
          Threads() * SamplerScratch::BytesFor(config.vocab) + feature_bytes;
 }
 

@@ -25,6 +25,9 @@ inline Bounds Ratio() {
   return {.01, .02, .05, .1, .15, .2, .25, .3, .4, .5, .6, .7, .8, .9, .95, 1};
 }
 
+// Divergence of one prediction from another.
+inline Bounds Nats() { return {1e-6, 1e-5, 1e-4, .001, .003, .01, .03, .1, .3, 1, 3, 10}; }
+
 // Rows of one step.
 inline Bounds Rows() { return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048}; }
 

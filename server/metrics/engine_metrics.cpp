@@ -135,10 +135,52 @@ struct EngineMetrics::Histograms {
       &compression, &mass, &used, &batch;
 };
 
+// Of every turn's fold, and of the probes where sessions ask for them.
+struct EngineMetrics::Quality {
+  Quality(MetricsRegistry& r, std::span<const std::string_view> policies)
+      : agreement(r.Histogram("probe_agreement_ratio",
+                              "Tokens that predict the same after a fold, of a probe's.")),
+        raises(r.Counter("quality_raises_total",
+                         "Prompts folded again with a larger budget for their session's floor.")),
+        missed(r.Counter("quality_floor_missed_total",
+                         "Turns whose fold stayed below their session's floor.")),
+        mass(Histograms::Make(r, "kv_attention_mass_kept_lowest_ratio",
+                              "Attention mass a turn's fold kept in the layer that kept least.",
+                              buckets::Ratio())),
+        divergence(Histograms::Make(r, "probe_kl_divergence_nats",
+                                    "Divergence of predictions after a fold, mean of a probe.",
+                                    buckets::Nats())),
+        seconds(Histograms::Make(r, "probe_duration_seconds", "Probe of one fold.",
+                                 buckets::Duration())) {
+    for (const std::string_view policy : policies) {
+      const prometheus::Labels labels{{"policy", std::string(policy)}};
+      agreement.Add(labels, buckets::Ratio());
+      raises.Add(labels);
+      missed.Add(labels);
+    }
+  }
+
+  void Observe(std::string_view policy, const TurnQuality& quality) {
+    const prometheus::Labels labels{{"policy", std::string(policy)}};
+    if (quality.measured) mass.Observe(quality.mass_kept_lowest);
+    if (quality.probe_tokens > 0) {
+      agreement.Add(labels, buckets::Ratio()).Observe(quality.agreement());
+      divergence.Observe(quality.kl_divergence());
+    }
+    raises.Add(labels).Increment(quality.raises);
+    missed.Add(labels).Increment(quality.below_min_quality ? 1 : 0);
+  }
+
+  Family<Histogram>& agreement;
+  Family<Counter>&raises, &missed;
+  Histogram &mass, &divergence, &seconds;
+};
+
 EngineMetrics::EngineMetrics(MetricsRegistry& registry, std::span<const std::string_view> policies)
     : counters_(std::make_unique<Counters>(registry, policies)),
       gauges_(std::make_unique<Gauges>(registry)),
-      histograms_(std::make_unique<Histograms>(registry)) {}
+      histograms_(std::make_unique<Histograms>(registry)),
+      quality_(std::make_unique<Quality>(registry, policies)) {}
 
 EngineMetrics::~EngineMetrics() = default;
 
@@ -170,6 +212,12 @@ void EngineMetrics::OnFold(std::string_view policy, int64_t entries_dropped, dou
   histograms_->mass.Observe(mass_kept);
   histograms_->fold.Observe(seconds);
 }
+
+void EngineMetrics::OnQuality(std::string_view policy, const TurnQuality& quality) {
+  quality_->Observe(policy, quality);
+}
+
+void EngineMetrics::OnProbe(double seconds) { quality_->seconds.Observe(seconds); }
 
 void EngineMetrics::OnDecodeEviction(std::string_view policy, int64_t entries) {
   counters_->EvictedWhileDecoding(policy).Increment(static_cast<double>(entries));

@@ -22,6 +22,8 @@ class EngineMetrics : public EngineObserver {
   void OnPrompt(int64_t text_tokens, int64_t image_tokens) override;
   void OnFold(std::string_view policy, int64_t entries_dropped, double ratio, double mass_kept,
               double seconds) override;
+  void OnQuality(std::string_view policy, const TurnQuality& quality) override;
+  void OnProbe(double seconds) override;
   void OnDecodeEviction(std::string_view policy, int64_t entries) override;
   void OnReusedEntries(int64_t entries) override;
   void OnBatch(int64_t rows) override;
@@ -38,9 +40,11 @@ class EngineMetrics : public EngineObserver {
   struct Counters;
   struct Gauges;
   struct Histograms;
+  struct Quality;
   std::unique_ptr<Counters> counters_;
   std::unique_ptr<Gauges> gauges_;
   std::unique_ptr<Histograms> histograms_;
+  std::unique_ptr<Quality> quality_;
 };
 
 }  // namespace concertina

@@ -55,7 +55,7 @@ std::vector<std::string> OnDevice() {
 std::vector<Outcome> NotOnDevice() {
   Stage stage(OnDevice());
   if (!stage.ready()) return {};
-  v1::OpenSessionRequest bytes, type, rebase;
+  v1::OpenSessionRequest bytes, type, rebase, probe;
   bytes.mutable_budget()->set_bytes(1 << 20);
   type.mutable_policy()->set_entry_type(v1::ENTRY_TYPE_INT8);
   rebase.mutable_policy()->set_on_context_end(v1::ON_CONTEXT_END_REBASE);
@@ -63,8 +63,9 @@ std::vector<Outcome> NotOnDevice() {
   fair.mutable_policy()->set_turn_fold(v1::TURN_FOLD_FAIR);
   auto pinned = TurnOf(OpenSession(stage.wire()), "hi", 4);
   pinned.mutable_parts(0)->set_pin(true);
-  return {Open(stage.wire(), bytes), Open(stage.wire(), type), Open(stage.wire(), rebase),
-          Open(stage.wire(), fair), stage.Refuse(pinned, "INVALID_ARGUMENT")};
+  probe.mutable_policy()->set_probe_tokens(8);
+  return {Open(stage.wire(), bytes), Open(stage.wire(), type),  Open(stage.wire(), rebase),
+          Open(stage.wire(), fair),  Open(stage.wire(), probe), stage.Refuse(pinned, "INVALID_ARGUMENT")};
 }
 
 std::vector<Outcome> ForkOnDevice() {
@@ -197,13 +198,13 @@ std::vector<StatusRow> RequestRows() {
        "PROMPT_TOO_LONG",
        LongPrompt,
        {"parts"}},
-      {"a budget in bytes, a policy, a type of entries, a rebase, a turn fold or a pin that the "
-       "server's device does not have",
+      {"a budget in bytes, a policy, a type of entries, a rebase, a turn fold, a pin or a probe that "
+       "the server's device does not have",
        "INVALID_ARGUMENT",
        "NOT_ON_DEVICE",
        NotOnDevice,
        {"budget.bytes", "policy.entry_type", "policy.on_context_end", "policy.turn_fold",
-        "parts[0].pin"}},
+        "policy.probe_tokens", "parts[0].pin"}},
       {"a fork where the server's device has none",
        "UNIMPLEMENTED",
        "NOT_ON_DEVICE",

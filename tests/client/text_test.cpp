@@ -82,6 +82,23 @@ TEST(TextTest, TheCacheLineSumsTheLayers) {
   EXPECT_EQ(CacheLine(answer), "cache not folded, stopped");
 }
 
+TEST(TextTest, TheQualityLineSaysWhatAProbeFound) {
+  v1::Quality quality;
+  quality.set_attention_mass_kept(0.9);
+  EXPECT_EQ(QualityLine(quality), "");
+  quality.mutable_probe()->set_tokens(8);
+  quality.mutable_probe()->set_agreement(0.875);
+  quality.mutable_probe()->set_kl_divergence(0.03125);
+  EXPECT_EQ(QualityLine(quality), "quality 7 of 8 agree, KL 0.0312");
+  quality.set_lowest_attention_mass_kept(0.5);
+  quality.set_lowest_layer(3);
+  quality.set_raised_for_quality(true);
+  quality.set_below_min_quality(true);
+  EXPECT_EQ(QualityLine(quality),
+            "quality 7 of 8 agree, KL 0.0312, mass kept at least 0.500 (layer 3), budget raised, "
+            "below the floor");
+}
+
 TEST(VerifyTest, AcceptsAConsistentTurnOnly) {
   EXPECT_TRUE(VerifyTurn(MakeAnswer(), testing::kFakeLayers).ok());
   const std::vector<std::function<void(client::Answer&)>> breaks = {

@@ -65,7 +65,7 @@ class LiveTest(unittest.TestCase):
     def setUpClass(cls):
         # Fewer sessions and pages than the load wants: refusals, and evictions of idle sessions.
         cls.server = cls.enterClassContext(
-            Server([*TINY_LLAVA, "--pool-bytes", "256KiB", "--max-sessions", "3"]))
+            Server([*TINY_LLAVA, "--pool-bytes", "256KiB", "--max-sessions", "3", "--probe-tokens", "4"]))
         cls.prometheus = cls.enterClassContext(
             Prometheus(configuration([f"127.0.0.1:{cls.server.metrics_port}"]),
                        {"rules.yml": rendered.read("prometheus/rules.yml")}))

@@ -304,9 +304,11 @@ TEST_F(RunnersTest, TheDeviceSaysWhatItCannotDo) {
   Prompt(0, Ids(20, 1));
   const RunnerTraits traits = device_->runner().traits();
   EXPECT_EQ(traits.only_entry_type, EntryType::kF32);
-  EXPECT_FALSE(traits.byte_budgets || traits.rebases || traits.forks);
+  EXPECT_FALSE(traits.byte_budgets || traits.rebases || traits.forks || traits.probes);
   ConversationCache& cache = device_->cache(0);
   EXPECT_EQ(cache.ForkConversation().status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(device_->runner().MakeProbe(cache, {}, 0, false).status().code(),
+            absl::StatusCode::kUnimplemented);
   EXPECT_TRUE(cache.FitsContext(380, 400));
   EXPECT_FALSE(cache.FitsContext(381, 400));
   EXPECT_TRUE(cache.RebaseFor(380, 400, {}).ok());

@@ -104,6 +104,18 @@ TEST_F(Scheduling, ALongPromptAndAnswersShareTheMachine) {
   EXPECT_GE(beside, alone * 2) << "the answers got less than their share";
 }
 
+TEST_F(Scheduling, AProbeHoldsNobodyUp) {
+  const std::string id = engine_.OpenId({.policy = "random", .probe_tokens = kProbeTokensMax});
+  StartAnswers(8);
+  const auto begin = machine_->clock()->Now();
+  const auto turn = Start(id, Words(500), 1, nullptr);
+  EXPECT_TRUE(turn->Wait().ok());
+  const auto end = machine_->clock()->Now();
+  StopAnswers();
+  EXPECT_EQ(turn->completed()->quality.probe_tokens, kProbeTokensMax);
+  EXPECT_LE(LongestGap(begin, end), 2 * SimulatedMachine::kDecodeStep);
+}
+
 TEST_F(Scheduling, APictureAndAnswersShareTheMachine) {
   const auto picture = PlainImage(*LongTinyModel(), 0.4f);
   StartAnswers(2);

@@ -285,6 +285,11 @@ TEST_F(DeviceProcess, WhatTheDeviceCannotDoIsRefusedByName) {
   client::OpenOptions bytes;
   bytes.budget.emplace().set_bytes(1 << 20);
   ExpectRefused(client_->Open(bytes).status(), invalid, "budget.bytes");
+  client::OpenOptions probe;
+  probe.policy.emplace().set_probe_tokens(8);
+  ExpectRefused(client_->Open(probe).status(), invalid, "policy.probe_tokens");
+  probe.policy.emplace().set_min_quality(0.5);
+  ExpectRefused(client_->Open(probe).status(), invalid, "policy.min_quality");
   client::OpenOptions int8;
   int8.policy.emplace().set_entry_type(v1::ENTRY_TYPE_INT8);
   ExpectRefused(client_->Open(int8).status(), invalid, "policy.entry_type");

@@ -120,5 +120,51 @@ TEST_F(QualityTest, ElasticWithAPureSinkIsThePapersMethod) {
   }
 }
 
+constexpr char kStory[] =
+    "The harbour of Vell has three piers. On the first one, red boats land with mackerel before "
+    "six "
+    "in the morning; on the second, the ferry to Orm leaves at a quarter past nine and comes back "
+    "at "
+    "noon; the third has been closed since the storm of 1987, when a crane fell into the water. "
+    "Anna "
+    "sells coffee between the first and the second pier, from a blue cart that was her mother's. "
+    "She "
+    "knows every captain by name, and most of them pay on Fridays. When does the ferry leave, and "
+    "what does Anna sell?";
+
+// Completed.quality of one question, every token of whose end is probed.
+json Probe(ServerProcess& server, const std::string& policy, const std::string& budget,
+           const std::vector<std::string>& more = {}) {
+  std::vector<std::string> arguments = {
+      "ask",      "--json", "--max-tokens",   "2", "--policy", policy,
+      "--budget", budget,   "--probe-tokens", "64"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  arguments.emplace_back(kStory);
+  const CommandResult result = RunCli(server, arguments);
+  EXPECT_EQ(result.exit_code, 0) << result.errors;
+  return json::parse(result.output, nullptr, false).value("quality", json::object());
+}
+
+TEST_F(QualityTest, AProbeTellsPoliciesApart) {
+  const json full = Probe(server(), "full", "1");
+  EXPECT_EQ(full["probe"]["tokens"], 64) << full;
+  EXPECT_EQ(full["probe"]["agreement"], 1.0) << full;
+  EXPECT_EQ(full["probe"]["kl_divergence"], 0.0) << full;
+  const json kept = Probe(server(), "concertina", "0.5"), drawn = Probe(server(), "random", "0.5");
+  EXPECT_GT(kept["probe"]["agreement"], drawn["probe"]["agreement"]) << kept << drawn;
+  EXPECT_LT(kept["probe"]["kl_divergence"], drawn["probe"]["kl_divergence"]) << kept << drawn;
+  EXPECT_LT(kept["probe"]["agreement"], 1.0) << kept;
+}
+
+TEST_F(QualityTest, AFloorBuysWhatItTakes) {
+  const json loose = Probe(server(), "concertina", "0.1");
+  ASSERT_LT(loose["probe"]["agreement"], 0.9) << loose;
+  const json firm = Probe(server(), "concertina", "0.1", {"--min-quality", "0.9"});
+  EXPECT_GE(firm["probe"]["agreement"], 0.9) << firm;
+  EXPECT_TRUE(firm["raised_for_quality"]) << firm;
+  EXPECT_FALSE(firm["below_min_quality"]) << firm;
+  EXPECT_GT(firm["budget_entries"], loose["budget_entries"]) << firm;
+}
+
 }  // namespace
 }  // namespace concertina::testing

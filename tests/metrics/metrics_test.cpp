@@ -56,6 +56,13 @@ class MetricsTest : public ::testing::Test {
     engine_.OnGauges(gauges);
     engine_.OnPrompt(10, 64);
     engine_.OnFold("concertina", 40, 0.2, 0.9, 0.01);
+    TurnQuality quality{.measured = true, .mass_kept_lowest = 0.55, .raises = 2};
+    quality.probe_tokens = 8;
+    quality.agreeing = 7;
+    quality.divergence = 0.16;
+    quality.below_min_quality = true;
+    engine_.OnQuality("concertina", quality);
+    engine_.OnProbe(0.02);
     engine_.OnDecodeEviction("elastic", 3);
     engine_.OnReusedEntries(12);
     engine_.OnBatch(8);
@@ -118,6 +125,13 @@ TEST_F(MetricsTest, NumbersMove) {
   ExpectSeries("time_to_first_token_seconds_bucket{" + model + R"(,le="0.5"})", "1");
   ExpectSeries("time_per_output_token_seconds_bucket{" + model + R"(,le="0.1"})", "1");
   ExpectSeries("batch_tokens_sum{" + model + "}", "8");
+  const std::string policy = "{" + model + R"(,policy="concertina")";
+  ExpectSeries("probe_agreement_ratio_sum" + policy + "}", "0.875");
+  ExpectSeries("probe_kl_divergence_nats_sum{" + model + "}", "0.02");
+  ExpectSeries("kv_attention_mass_kept_lowest_ratio_sum{" + model + "}", "0.55");
+  ExpectSeries("quality_raises_total" + policy + "}", "2");
+  ExpectSeries("quality_floor_missed_total" + policy + "}", "1");
+  ExpectSeries("probe_duration_seconds_count{" + model + "}", "1");
 }
 
 TEST_F(MetricsTest, LabelsTellPhasesPoliciesMethodsAndCodesApart) {

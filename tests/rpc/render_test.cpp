@@ -72,6 +72,17 @@ TEST(RenderTest, CompletedIsComplete) {
   CompletedEvent event{FinishReason::kStopString, 10, 8, 6, 4, Snapshot(), {}, 2};
   event.timings.prefill = milliseconds(2500);
   event.timings.tokens_per_second = 12.5;
+  event.timings.probe = milliseconds(30);
+  event.quality = {.measured = true,
+                   .mass_kept_mean = 0.9,
+                   .mass_kept_lowest = 0.5,
+                   .lowest_layer = 2,
+                   .probe_tokens = 8,
+                   .agreeing = 6,
+                   .divergence = 0.4,
+                   .budget_entries = 96,
+                   .raises = 1,
+                   .raised_for_quality = true};
   const v1::Completed completed = Render(TurnEvent(event)).completed();
   EXPECT_EQ(completed.finish_reason(), v1::FINISH_REASON_STOP_STRING);
   EXPECT_EQ(completed.usage().prompt_tokens(), 10);
@@ -82,6 +93,26 @@ TEST(RenderTest, CompletedIsComplete) {
   EXPECT_EQ(completed.timings().prefill().nanos(), 500'000'000);
   EXPECT_EQ(completed.timings().tokens_per_second(), 12.5);
   EXPECT_EQ(completed.turn(), 2);
+  EXPECT_EQ(completed.timings().probe().nanos(), 30'000'000);
+  const v1::Quality& quality = completed.quality();
+  EXPECT_EQ(quality.attention_mass_kept(), 0.9);
+  EXPECT_EQ(quality.lowest_attention_mass_kept(), 0.5);
+  EXPECT_EQ(quality.lowest_layer(), 2);
+  EXPECT_EQ(quality.probe().tokens(), 8);
+  EXPECT_EQ(quality.probe().agreement(), 0.75);
+  EXPECT_EQ(quality.probe().kl_divergence(), 0.05);
+  EXPECT_EQ(quality.budget_entries(), 96);
+  EXPECT_EQ(quality.raises(), 1);
+  EXPECT_TRUE(quality.raised_for_quality());
+  EXPECT_FALSE(quality.below_min_quality());
+}
+
+TEST(RenderTest, WhatWasNotMeasuredIsNotSaid) {
+  const CompletedEvent event{FinishReason::kStop, 10, 8, 6, 4, Snapshot(), {}, 2};
+  const v1::Quality quality = Render(TurnEvent(event)).completed().quality();
+  EXPECT_FALSE(quality.has_attention_mass_kept());
+  EXPECT_FALSE(quality.has_lowest_attention_mass_kept());
+  EXPECT_FALSE(quality.has_probe());
 }
 
 TEST(RenderTest, FoldedHasOneEntryPerLayer) {

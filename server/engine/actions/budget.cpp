@@ -29,7 +29,7 @@ Segment& Recording(Task& task) {
 
 void UseBudgetForPrompt(Task& task) {
   Segment& segment = task.segments.front();
-  if (task.replayed_segments == 0) segment.budget = task.session->budget;
+  if (task.replayed_segments == 0) segment.budget = task.session->budget_in_force();
   Set(*task.session->cache, segment.budget);
 }
 
@@ -41,10 +41,11 @@ void UseBudgetForToken(Task& task) {
     }
     return;
   }
-  if (Same(cache.budget(), task.session->budget)) return;
-  Set(cache, task.session->budget);
+  const Budget& budget = task.session->budget_in_force();
+  if (Same(cache.budget(), budget)) return;
+  Set(cache, budget);
   Segment& segment = Recording(task);
-  segment.budget_changes.push_back({segment.answer.size(), task.session->budget});
+  segment.budget_changes.push_back({segment.answer.size(), budget});
 }
 
 int64_t CacheBound(Task& task) {
@@ -61,7 +62,7 @@ int64_t CacheBound(Task& task) {
     raise(segment.budget, tokens);
     for (const auto& change : segment.budget_changes) raise(change.budget, tokens);
   }
-  raise(task.session->budget, task.known_tokens() + task.max_tokens);
+  raise(task.session->budget_in_force(), task.known_tokens() + task.max_tokens);
   Set(cache, present);
   return bound;
 }
@@ -76,13 +77,16 @@ absl::Status ChangeBudget(EngineState& state, EngineSession& session, const Budg
   Task* task = TaskOf(state, session);
   if (absl::Status status = CheckPins(session, task, budget, turns); !status.ok()) return status;
   const Budget before = session.budget;
+  const std::optional<Budget> raised_before = session.raised_budget;
   session.budget = budget;
+  session.raised_budget.reset();
   if (!task) return session.cache->SetBudget(budget);
   if (task->phase == Task::Phase::kWaiting) return absl::OkStatus();
   // It was admitted for the old budget: more needs more pages promised.
   const int64_t bound = CacheBound(*task);
   if (bound > session.cache->reserved_bytes() && !ReserveForTurn(state, session, bound)) {
     session.budget = before;
+    session.raised_budget = raised_before;
     return RetryLater(reason::kPoolExhausted, "the pool cannot hold this budget now",
                       state.RetryAfterMs());
   }

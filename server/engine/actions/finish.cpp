@@ -27,14 +27,16 @@ void FillTimings(Task& task) {
 }
 
 // Brings the cache to a state the next turn can start from. A half-folded prompt leaves layers that
-// disagree, one given up before that perhaps positions that were changed for it, an unfinished
-// rebuild part of the conversation; the transcript has all of it.
+// disagree, one given up before that perhaps positions that were changed for it, one given up in
+// its probe entries of tokens nobody remembers, an unfinished rebuild part of the conversation; the
+// transcript has all of it.
 void SettleCache(const Task& task) {
   EngineSession& session = *task.session;
   session.cache->EndDecode();
-  if (session.cache->intact() && !session.needs_rebuild && !task.rebased) return;
+  if (session.cache->intact() && !session.needs_rebuild && !task.unsettled) return;
   session.cache->Clear();
-  session.cache->SetBudget(session.budget).IgnoreError();  // a replay may have set an older one
+  session.cache->SetBudget(session.budget_in_force())
+      .IgnoreError();  // a replay may have set an older one
   session.needs_rebuild = !session.transcript.empty();
 }
 
@@ -97,9 +99,10 @@ void CompleteTurn(EngineState& state, Task& task, FinishReason reason) {
                        .image_tokens = task.image_tokens,
                        .carried_tokens = task.carried_tokens,
                        .generated_tokens = task.generated,
-                       .cache = SnapshotOf(*task.session->cache),
+                       .cache = SnapshotOf(*task.session),
                        .timings = task.timings,
-                       .turn = task.session->turns};
+                       .turn = task.session->turns,
+                       .quality = task.quality};
   task.sink->OnEvent(event);
   Release(state, task, absl::OkStatus());
 }

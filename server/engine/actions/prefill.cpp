@@ -5,6 +5,7 @@
 #include "server/engine/actions/cache_refusal.h"
 #include "server/engine/actions/finish.h"
 #include "server/engine/actions/pictures.h"
+#include "server/engine/actions/probe.h"
 #include "server/engine/actions/prompt.h"
 #include "server/engine/actions/prompt_order.h"
 #include "server/engine/actions/score.h"
@@ -37,6 +38,7 @@ absl::StatusOr<bool> Advance(EngineState& state, Task& task, const SliceLimit& l
   PromptState& prompt = *task.prompt;
   if (prompt.prefill) {
     if (task.scoring_pass) return RunScoreSlice(state, task, limit);
+    if (prompt.probe && prompt.probe->reading) return RunProbeSlice(state, task, limit);
     const auto through = RunLayerSlice(state, task, limit);
     if (!through.ok()) return through.status();
     if (through->value_or(false)) FinishPrompt(state, task);
@@ -87,10 +89,11 @@ absl::StatusOr<std::optional<bool>> RunLayerSlice(EngineState& state, Task& task
   const int32_t largest = job.whole_layers() ? left : state.options.prefill_slice_rows;
   const int32_t unit = job.whole_layers() ? left : std::min(kSliceUnit, largest);
   const int32_t layer = job.layer();
+  const bool folds = !task.prompt->probe || !task.prompt->probe->reading;
   const int64_t key = job.first_key();
   const auto shares_of = [&](int64_t rows) {
     const int64_t loaded = job.row() == 0 ? key : 0;
-    const int64_t folded = rows == left ? key + rows : 0;
+    const int64_t folded = folds && rows == left ? key + rows : 0;
     return LayerSliceShares(config, rows, key, loaded + folded);
   };
   const int32_t most = std::min(largest / unit * unit, left);

@@ -8,14 +8,13 @@
 #include "server/engine/actions/context.h"
 #include "server/engine/actions/deliver.h"
 #include "server/engine/actions/finish.h"
+#include "server/engine/actions/probe.h"
 #include "server/engine/actions/score.h"
 
 namespace concertina {
 namespace {
 
-void ReportFold(EngineState& state, Task& task, const PromptPass& job) {
-  task.folds = job.folds();
-  task.timings.fold += job.fold_time();
+void ReportFold(EngineState& state, const Task& task) {
   int64_t before = 0, after = 0;
   double mass = 0;
   for (const FoldReport& fold : task.folds) {
@@ -26,7 +25,15 @@ void ReportFold(EngineState& state, Task& task, const PromptPass& job) {
   state.observer->OnFold(task.session->policy, before - after,
                          before > 0 ? static_cast<double>(after) / static_cast<double>(before) : 1,
                          mass / static_cast<double>(task.folds.size()),
-                         std::chrono::duration<double>(job.fold_time()).count());
+                         std::chrono::duration<double>(task.fold_time).count());
+}
+
+void ReportQuality(EngineState& state, Task& task) {
+  if (!IsTurnsOwnPrompt(task)) return;
+  const EngineSession& session = *task.session;
+  task.quality.budget_entries = session.cache->effective_budget().entries_total;
+  task.quality.raised_for_quality = session.raised_budget.has_value();
+  state.observer->OnQuality(session.policy, task.quality);
 }
 
 void TakeIntoTranscript(EngineState& state, Task& task) {
@@ -41,7 +48,7 @@ void TakeIntoTranscript(EngineState& state, Task& task) {
   task.session->unfed.clear();
 }
 
-void AfterPrompt(EngineState& state, Task& task, const std::vector<float>& last_hidden) {
+void AfterPrompt(EngineState& state, Task& task, std::span<const float> last_hidden) {
   const Segment& segment = task.segments.front();
   if (task.kind == Task::Kind::kScore) return ScoreAfterPrompt(state, task, last_hidden);
   if (!segment.answer.empty()) {
@@ -51,7 +58,7 @@ void AfterPrompt(EngineState& state, Task& task, const std::vector<float>& last_
     return;
   }
   if (task.kind == Task::Kind::kReplay || task.segments.size() > 1) return NextSegment(state, task);
-  task.sink->OnEvent(FoldedEvent{task.folds, SnapshotOf(*task.session->cache)});
+  task.sink->OnEvent(FoldedEvent{task.folds, SnapshotOf(*task.session)});
   task.phase = Task::Phase::kDecode;
   task.session->cache->BeginDecode();
   const auto logits = state.runner->Logits(last_hidden.data(), 1);
@@ -73,28 +80,48 @@ absl::Status BeginLayers(EngineState& state, Task& task) {
   const Segment& segment = task.segments.front();
   ConversationCache& cache = *task.session->cache;
   UseBudgetForPrompt(task);
+  PrepareProbe(state, task);
   const int64_t position = cache.next_position();
   if (absl::Status status = MakeRoom(state, cache, segment.room); !status.ok()) return status;
-  task.rebased = cache.next_position() != position;
+  task.unsettled = cache.next_position() != position;
   // The session itself has a picture once its prompt is through.
   const bool adapter = task.session->adapter || !segment.images.empty();
   PromptState& prompt = *task.prompt;
-  prompt.prefill =
-      state.runner->MakePass(cache, std::exchange(prompt.embeddings, {}),
-                             {.adapter = adapter && state.model->adapter, .pins = segment.pins});
+  PromptPass::Options options{.adapter = adapter && state.model->adapter, .pins = segment.pins};
+  if (prompt.probe) {
+    options.last_rows = prompt.probe->rows;
+    const auto tokens = static_cast<int64_t>(segment.prompt.size());
+    prompt.probe->position = cache.next_position() + tokens - prompt.probe->rows;
+  }
+  prompt.prefill = state.runner->MakePass(cache, std::exchange(prompt.embeddings, {}), options);
   state.observer->OnReusedEntries(cache.live_entries());
   return CacheRefusal(prompt.prefill->Begin());
 }
 
 void FinishPrompt(EngineState& state, Task& task) {
   const PromptPass& job = *task.prompt->prefill;
+  task.folds = job.folds();
+  task.fold_time = job.fold_time();
+  task.timings.fold += task.fold_time;
+  task.timings.prefill += state.Now() - task.prefill_begin;
+  const int32_t raises = task.quality.raises;
+  task.quality = QualityOf(task.folds);
+  task.quality.raises = raises;
+  if (task.prompt->probe) {
+    if (absl::Status status = StartProbe(state, task); !status.ok()) EndTask(state, task, status);
+    return;
+  }
   const float* last = job.last_hidden();
   const std::vector<float> last_hidden(last, last + state.model->config.hidden);
-  ReportFold(state, task, job);
-  task.timings.prefill += state.Now() - task.prefill_begin;
+  SettlePrompt(state, task, last_hidden);
+}
+
+void SettlePrompt(EngineState& state, Task& task, std::span<const float> last_hidden) {
+  ReportFold(state, task);
+  ReportQuality(state, task);
   TakeIntoTranscript(state, task);
   if (!task.segments.front().images.empty()) task.session->adapter = true;
-  task.rebased = false;
+  task.unsettled = false;
   AbandonPrompt(state, task);
   AfterPrompt(state, task, last_hidden);
 }

@@ -10,9 +10,6 @@
 namespace concertina {
 namespace {
 
-// Rows of logits in one slice.
-constexpr int64_t kLogitUnit = 4, kMostLogitRows = 32;
-
 // All continuation tokens but the last, in one pass over the folded cache.
 absl::Status BeginPass(EngineState& state, Task& task) {
   const size_t rows = task.continuation.size() - 1;
@@ -69,7 +66,7 @@ void RecordScore(Task& task, std::span<const float> logits) {
   task.score_argmax.push_back(ArgMax(logits));
 }
 
-void ScoreAfterPrompt(EngineState& state, Task& task, const std::vector<float>& last_hidden) {
+void ScoreAfterPrompt(EngineState& state, Task& task, std::span<const float> last_hidden) {
   const int64_t vocab = state.model->config.vocab;
   const auto logits = state.runner->Logits(last_hidden.data(), 1);
   if (!logits.ok()) return EndTask(state, task, logits.status());

@@ -10,7 +10,7 @@ namespace concertina {
 // The prompt of a score is folded: scores the first continuation token from `last_hidden` [hidden],
 // then either lets the rest be fed through decode steps (fold_in_decode) or begins a pass over it
 // that leaves the cache as it is.
-void ScoreAfterPrompt(EngineState& state, Task& task, const std::vector<float>& last_hidden);
+void ScoreAfterPrompt(EngineState& state, Task& task, std::span<const float> last_hidden);
 
 // One slice of that pass: hidden states first, then logits, some rows at a time. False when no
 // slice fits.

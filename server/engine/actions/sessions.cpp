@@ -20,6 +20,34 @@ absl::Status PolicyError(const absl::Status& status) {
                                        : FieldError("policy.name", message);
 }
 
+absl::Status CheckQuality(const QualityOptions& quality) {
+  if (quality.probe_tokens < 0 || quality.probe_tokens > kProbeTokensMax) {
+    return FieldError("policy.probe_tokens", absl::StrCat("must be 0 to ", kProbeTokensMax));
+  }
+  // Written so that NaN fails.
+  if (!(quality.min_quality >= 0 && quality.min_quality <= 1)) {
+    return FieldError("policy.min_quality", "must be in (0, 1], or 0 for none");
+  }
+  if (quality.min_quality > 0 && quality.probe_tokens == 0) {
+    return FieldError("policy.probe_tokens", "min_quality is measured by a probe");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<QualityOptions> QualityFor(const EngineState& state, const CacheOptions& options) {
+  QualityOptions quality{.probe_tokens = state.options.default_probe_tokens,
+                         .min_quality = options.min_quality};
+  if (quality.min_quality > 0 && quality.probe_tokens == 0) {
+    quality.probe_tokens = kProbeTokensDefault;
+  }
+  if (options.probe_tokens) quality.probe_tokens = *options.probe_tokens;
+  if (absl::Status status = CheckQuality(quality); !status.ok()) return status;
+  if (absl::Status status = CheckProbeTraits(state.runner->traits(), quality); !status.ok()) {
+    return status;
+  }
+  return quality;
+}
+
 absl::Status MayOpen(const EngineState& state, const std::string& id) {
   if (state.draining) {
     return ReasonError(absl::StatusCode::kUnavailable, reason::kDraining, "the server is draining");
@@ -84,6 +112,8 @@ absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
     return FieldError("budget", std::string(status.message()));
   }
   if (absl::Status status = CheckTraits(state.runner->traits(), spec); !status.ok()) return status;
+  const auto quality = QualityFor(state, options);
+  if (!quality.ok()) return quality.status();
   auto cache = state.runner->MakeCache(spec);
   if (!cache.ok()) return PolicyError(cache.status());
   auto session = std::make_unique<EngineSession>();
@@ -95,6 +125,7 @@ absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
   session->pin_system_prompt = options.pin_system_prompt;
   session->cache = *std::move(cache);
   session->budget = spec.budget;
+  session->quality = *quality;
   session->created = session->last_used = state.clock->WallNow();
   session->last_active = state.Now();
   return session;
@@ -134,6 +165,8 @@ absl::StatusOr<EngineSession*> ForkSession(EngineState& state, const std::string
       .pin_system_prompt = (*parent)->pin_system_prompt,
       .cache = *std::move(cache),
       .budget = (*parent)->budget,
+      .raised_budget = (*parent)->raised_budget,
+      .quality = (*parent)->quality,
       .transcript = (*parent)->transcript,
       .unfed = (*parent)->unfed,
       .adapter = (*parent)->adapter,

@@ -27,6 +27,12 @@ absl::Status CheckTraits(const RunnerTraits& traits, const CacheSpec& spec) {
   return CheckBudgetTraits(traits, spec.budget);
 }
 
+absl::Status CheckProbeTraits(const RunnerTraits& traits, const QualityOptions& quality) {
+  if (quality.probe_tokens == 0 || traits.probes) return absl::OkStatus();
+  return FieldError(quality.min_quality > 0 ? "policy.min_quality" : "policy.probe_tokens",
+                    reason::kNotOnDevice, "a prompt on the device is not read again");
+}
+
 absl::Status CheckForks(const RunnerTraits& traits) {
   if (traits.forks) return absl::OkStatus();
   return ReasonError(absl::StatusCode::kUnimplemented, reason::kNotOnDevice,

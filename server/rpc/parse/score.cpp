@@ -43,6 +43,15 @@ absl::StatusOr<std::vector<int32_t>> ParseSequence(const v1::TokenSequence& sequ
   return ids;
 }
 
+// What Score would ignore is refused: the caller believes that it acts.
+absl::Status CheckUnprobed(const CacheOptions& cache) {
+  if (cache.probe_tokens.value_or(0) != 0) {
+    return FieldError("policy.probe_tokens", "only sessions are probed");
+  }
+  if (cache.min_quality != 0) return FieldError("policy.min_quality", "only sessions have a floor");
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<ScoreParams> ParseScore(const v1::ScoreRequest& request,
@@ -56,6 +65,7 @@ absl::StatusOr<ScoreParams> ParseScore(const v1::ScoreRequest& request,
   if (params.cache.pin_system_prompt) {
     return FieldError("policy.pin_system_prompt", "there is no system prompt");
   }
+  if (absl::Status status = CheckUnprobed(params.cache); !status.ok()) return status;
   if (!v1::ScoreFold_IsValid(request.fold())) return FieldError("fold", "unknown value");
   params.fold_in_decode = request.fold() == v1::SCORE_FOLD_DECODE;
   auto prompt =

@@ -109,6 +109,8 @@ void Render(const SessionInfo& session, v1::Session* out) {
   policy->set_entry_type(Render(session.entry_type));
   policy->set_turn_fold(Render(session.turn_fold));
   policy->set_pin_system_prompt(session.pin_system_prompt);
+  policy->set_probe_tokens(session.quality.probe_tokens);
+  policy->set_min_quality(session.quality.min_quality);
   Render(session.cache, out->mutable_cache());
   RenderTime(session.created, out->mutable_create_time());
   RenderTime(session.last_used, out->mutable_last_used_time());

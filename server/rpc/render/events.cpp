@@ -48,6 +48,24 @@ void RenderInto(const DeltaEvent& event, v1::GenerateResponse* out) {
   delta->mutable_logprobs()->Add(event.logprobs.begin(), event.logprobs.end());
 }
 
+void RenderQuality(const TurnQuality& quality, v1::Quality* out) {
+  if (quality.measured) {
+    out->set_attention_mass_kept(quality.mass_kept_mean);
+    out->set_lowest_attention_mass_kept(quality.mass_kept_lowest);
+    out->set_lowest_layer(quality.lowest_layer);
+  }
+  if (quality.probe_tokens > 0) {
+    v1::Probe* probe = out->mutable_probe();
+    probe->set_tokens(quality.probe_tokens);
+    probe->set_agreement(quality.agreement());
+    probe->set_kl_divergence(quality.kl_divergence());
+  }
+  out->set_budget_entries(quality.budget_entries);
+  out->set_raised_for_quality(quality.raised_for_quality);
+  out->set_raises(quality.raises);
+  out->set_below_min_quality(quality.below_min_quality);
+}
+
 void RenderInto(const CompletedEvent& event, v1::GenerateResponse* out) {
   v1::Completed* completed = out->mutable_completed();
   completed->set_finish_reason(Render(event.finish_reason));
@@ -62,10 +80,12 @@ void RenderInto(const CompletedEvent& event, v1::GenerateResponse* out) {
   RenderDuration(event.timings.vision, timings->mutable_vision());
   RenderDuration(event.timings.prefill, timings->mutable_prefill());
   RenderDuration(event.timings.fold, timings->mutable_fold());
+  RenderDuration(event.timings.probe, timings->mutable_probe());
   RenderDuration(event.timings.time_to_first_token, timings->mutable_time_to_first_token());
   RenderDuration(event.timings.decode, timings->mutable_decode());
   timings->set_tokens_per_second(event.timings.tokens_per_second);
   completed->set_turn(event.turn);
+  RenderQuality(event.quality, completed->mutable_quality());
 }
 
 }  // namespace
