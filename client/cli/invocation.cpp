@@ -89,6 +89,7 @@ int RunCommandLine(int argc, const char* const* argv) {
   AddServerCommands(app, invocation);
   AddAdmin(app, invocation);
   AddBench(app, invocation);
+  AddEval(app, invocation);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -43,6 +43,7 @@ void AddAsk(CLI::App& app, Invocation& invocation);
 void AddBench(CLI::App& app, Invocation& invocation);
 void AddChat(CLI::App& app, Invocation& invocation);
 void AddDemo(CLI::App& app, Invocation& invocation);
+void AddEval(CLI::App& app, Invocation& invocation);
 void AddScore(CLI::App& app, Invocation& invocation);
 void AddServerCommands(CLI::App& app, Invocation& invocation);   // model, health, tokenize
 void AddSessionCommands(CLI::App& app, Invocation& invocation);  // sessions, session, fork, close

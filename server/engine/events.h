@@ -105,6 +105,7 @@ class TurnSink {
 struct ScoreResult {
   std::vector<float> logprobs;
   std::vector<int32_t> argmax_ids;
+  std::vector<float> choice_logprobs;
   CacheSnapshot cache;
   std::vector<FoldReport> layers;
 };

@@ -79,8 +79,10 @@ struct SessionChanges {
 };
 
 struct ScoreParams {
+  std::vector<std::vector<int32_t>> turns;  // before the prompt, each folded before the next
   std::vector<int32_t> prompt;
   std::vector<int32_t> continuation;
+  std::vector<int32_t> choices;  // scored too in the place of the continuation's last token
   CacheOptions cache;
   bool fold_in_decode = false;
 };

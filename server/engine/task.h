@@ -62,6 +62,8 @@ struct Task {
   bool unsettled = false;
   bool scoring_pass = false;  // kScore: the prompt is folded, the continuation is in prefill
   std::vector<int32_t> continuation;
+  std::vector<int32_t> choices;
+  std::vector<float> choice_logprobs;
   std::vector<float> score_logprobs;
   std::vector<int32_t> score_argmax;
   CacheSnapshot score_cache;

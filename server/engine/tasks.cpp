@@ -134,14 +134,18 @@ void StartScore(EngineState& state, const ScoreParams& params,
   task->control = std::move(control);
   task->fold_in_decode = params.fold_in_decode;
   task->continuation = params.continuation;
+  task->choices = params.choices;
+  for (const auto& turn : params.turns) {
+    task->segments.push_back({.prompt = turn, .room = static_cast<int64_t>(turn.size())});
+  }
   const auto room = static_cast<int64_t>(params.prompt.size() + params.continuation.size());
   task->segments.push_back({.prompt = params.prompt, .room = room});
   task->owned_session = *std::move(session);
   Task* raw = task.get();
   task->on_ended = [raw, done](absl::Status status) {
     if (!status.ok()) return done(status);
-    done(ScoreResult{std::move(raw->score_logprobs), std::move(raw->score_argmax), raw->score_cache,
-                     raw->folds});
+    done(ScoreResult{std::move(raw->score_logprobs), std::move(raw->score_argmax),
+                     std::move(raw->choice_logprobs), raw->score_cache, raw->folds});
   };
   EngineSession* own = task->owned_session.get();
   Enqueue(state, own, std::move(task));

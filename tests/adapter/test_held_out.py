@@ -2,15 +2,21 @@
 """Tests of the held-out questions and of how answers to them are counted."""
 
 import collections
+import json
 import os
+import pathlib
 import random
 import sys
+import tempfile
 import unittest
+
+import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools", "adapter"))
 
-import held_out  # noqa: E402: found in the folder above
+import eval_data  # noqa: E402: found in the folder above
+import held_out  # noqa: E402
 import questions  # noqa: E402
 import scores  # noqa: E402
 import serving  # noqa: E402
@@ -47,6 +53,29 @@ class Conversations(unittest.TestCase):
             answer = talk.turns[0][2]
             self.assertTrue(answer.startswith("There is no "), answer)
             self.assertNotIn(answer[len("There is no "):-1], talk.scenes[0].groups())
+
+
+class GreyPainter:
+    """What needs no font."""
+
+    @staticmethod
+    def render(scene, noise):
+        return np.full((8, 8, 3), noise.integers(256), np.uint8)
+
+
+class DataSet(unittest.TestCase):
+    def test_has_a_line_for_every_conversation_and_its_pictures(self):
+        talks = [held_out.conversation("new", 0), held_out.conversation("two", 1)]
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            eval_data.write(folder, talks, GreyPainter(), "both")
+            records = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
+            self.assertEqual([len(record["images"]) for record in records], [1, 2])
+            for talk, record in zip(talks, records):
+                self.assertEqual(record["image_turn"], "both")
+                self.assertEqual([(turn["kind"], turn["question"], turn["answer"]) for turn in record["turns"]], talk.turns)
+                pictures = [(folder / path).read_bytes() for path in record["images"]]
+                self.assertEqual(pictures, talk.pictures(GreyPainter()))
 
 
 class Scores(unittest.TestCase):

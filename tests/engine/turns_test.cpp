@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "models/weights/safetensors.h"
 #include "server/engine/errors.h"
@@ -162,6 +163,73 @@ TEST(Turns, ScoreInOnePassEqualsStepByStepWithTheFullCache) {
   ASSERT_TRUE(pass.ok() && steps.ok());
   ASSERT_EQ(pass->logprobs.size(), 40u);
   for (size_t i = 0; i < 40; ++i) EXPECT_NEAR(pass->logprobs[i], steps->logprobs[i], 1e-4);
+}
+
+// Ids from `begin` on.
+std::vector<int32_t> Ids(int32_t begin, int32_t count) {
+  std::vector<int32_t> ids(static_cast<size_t>(count));
+  std::iota(ids.begin(), ids.end(), begin);
+  return ids;
+}
+
+TEST(Turns, AScoresTurnsAreOnePromptToTheFullCache) {
+  TestEngine engine;
+  ScoreParams whole;
+  whole.prompt = Ids(3, 60);
+  whole.continuation = Ids(100, 10);
+  whole.cache = Cache("full", Budget::Ratio(1));
+  ScoreParams parts = whole;
+  parts.turns = {Ids(3, 20), Ids(23, 17)};
+  parts.prompt = Ids(40, 23);
+  const auto once = engine.Score(whole), by_turns = engine.Score(parts);
+  ASSERT_TRUE(once.ok() && by_turns.ok());
+  EXPECT_EQ(by_turns->cache.tokens_seen, 60);
+  for (size_t i = 0; i < 10; ++i) {
+    EXPECT_NEAR(once->logprobs[i], by_turns->logprobs[i], 1e-4);
+  }
+}
+
+TEST(Turns, AScoresTurnsAreFoldedOneAfterTheOther) {
+  TestEngine engine;
+  ScoreParams once;
+  once.prompt = Ids(3, 60);
+  once.continuation = Ids(100, 10);
+  once.cache = Cache("concertina", Budget::Ratio(0.25));
+  ScoreParams by_turns = once;
+  by_turns.turns = {Ids(3, 40)};
+  by_turns.prompt = Ids(43, 20);
+  const auto one = engine.Score(once), two = engine.Score(by_turns);
+  ASSERT_TRUE(one.ok() && two.ok());
+  EXPECT_EQ(two->cache.tokens_seen, 60);
+  EXPECT_EQ(one->cache.live_entries, two->cache.live_entries);
+  EXPECT_NE(one->logprobs, two->logprobs);
+  // 10 entries are left of the first turn when the second one comes.
+  ASSERT_FALSE(two->layers.empty());
+  int64_t before_once = 0, before_turns = 0;
+  for (const FoldReport& fold : one->layers) before_once += fold.entries_before;
+  for (const FoldReport& fold : two->layers) before_turns += fold.entries_before;
+  EXPECT_EQ(before_turns, before_once / 2);
+}
+
+TEST(Turns, ScoresChoicesInThePlaceOfTheLastToken) {
+  TestEngine engine;
+  ScoreParams params;
+  params.prompt = Ids(3, 20);
+  params.continuation = Ids(50, 4);
+  params.choices = {53, 7};
+  params.cache = Cache("concertina", Budget::Ratio(0.5));
+  const auto first = engine.Score(params);
+  params.continuation.back() = 7;
+  const auto second = engine.Score(params);
+  params.fold_in_decode = true;
+  const auto stepwise = engine.Score(params);
+  ASSERT_TRUE(first.ok() && second.ok() && stepwise.ok());
+  ASSERT_EQ(first->choice_logprobs.size(), 2u);
+  EXPECT_EQ(first->choice_logprobs[0], first->logprobs[3]);
+  EXPECT_EQ(first->choice_logprobs[1], second->logprobs[3]);
+  EXPECT_EQ(second->choice_logprobs, first->choice_logprobs);
+  ASSERT_EQ(stepwise->choice_logprobs.size(), 2u);
+  EXPECT_EQ(stepwise->choice_logprobs[1], stepwise->logprobs[3]);
 }
 
 TEST(Turns, SamplingIsReproducibleBySeed) {

@@ -157,6 +157,12 @@ TEST_F(ErrorsTest, ScoreNamesItsFields) {
   bad.mutable_policy()->set_name("nonsense");
   ExpectField(Score(bad), "policy.name");
   bad = good;
+  bad.add_turns();
+  ExpectField(Score(bad), "turns[0]");
+  bad = good;
+  bad.add_choices(-1);
+  ExpectField(Score(bad), "choices[0]");
+  bad = good;
   bad.set_fold(static_cast<v1::ScoreFold>(9));
   ExpectField(Score(bad), "fold");
 }

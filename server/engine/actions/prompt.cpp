@@ -50,7 +50,10 @@ void TakeIntoTranscript(EngineState& state, Task& task) {
 
 void AfterPrompt(EngineState& state, Task& task, std::span<const float> last_hidden) {
   const Segment& segment = task.segments.front();
-  if (task.kind == Task::Kind::kScore) return ScoreAfterPrompt(state, task, last_hidden);
+  if (task.kind == Task::Kind::kScore) {
+    if (task.segments.size() > 1) return NextSegment(state, task);
+    return ScoreAfterPrompt(state, task, last_hidden);
+  }
   if (!segment.answer.empty()) {
     task.answer_fed = 0;
     task.phase = Task::Phase::kDecode;

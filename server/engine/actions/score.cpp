@@ -62,7 +62,13 @@ absl::StatusOr<bool> RunScoreSlice(EngineState& state, Task& task, const SliceLi
 
 void RecordScore(Task& task, std::span<const float> logits) {
   const int32_t token = task.continuation[task.score_logprobs.size()];
-  task.score_logprobs.push_back(static_cast<float>(double{logits[token]} - LogSumExp(logits)));
+  const double sum = LogSumExp(logits);
+  task.score_logprobs.push_back(static_cast<float>(double{logits[token]} - sum));
+  if (task.score_logprobs.size() == task.continuation.size()) {
+    for (const int32_t choice : task.choices) {
+      task.choice_logprobs.push_back(static_cast<float>(double{logits[choice]} - sum));
+    }
+  }
   task.score_argmax.push_back(ArgMax(logits));
 }
 

@@ -12,6 +12,8 @@ namespace {
 void RenderScore(const ScoreResult& result, v1::ScoreResponse* response) {
   response->mutable_logprobs()->Add(result.logprobs.begin(), result.logprobs.end());
   response->mutable_argmax_ids()->Add(result.argmax_ids.begin(), result.argmax_ids.end());
+  response->mutable_choice_logprobs()->Add(result.choice_logprobs.begin(),
+                                           result.choice_logprobs.end());
   Render(result.cache, response->mutable_cache());
   for (const FoldReport& layer : result.layers) Render(layer, response->add_layers());
 }

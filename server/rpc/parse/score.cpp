@@ -12,14 +12,14 @@
 namespace concertina {
 namespace {
 
-absl::StatusOr<std::vector<int32_t>> ParseIds(const v1::TokenIds& ids, const std::string& field,
-                                              int32_t vocab) {
-  for (int i = 0; i < ids.ids_size(); ++i) {
-    if (ids.ids(i) < 0 || ids.ids(i) >= vocab) {
+absl::StatusOr<std::vector<int32_t>> ParseIds(const google::protobuf::RepeatedField<int32_t>& ids,
+                                              const std::string& field, int32_t vocab) {
+  for (int i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocab) {
       return FieldError(Indexed(field, i), absl::StrCat("must be in [0, ", vocab, ")"));
     }
   }
-  return std::vector<int32_t>(ids.ids().begin(), ids.ids().end());
+  return std::vector<int32_t>(ids.begin(), ids.end());
 }
 
 absl::StatusOr<std::vector<int32_t>> ParseSequence(const v1::TokenSequence& sequence,
@@ -27,7 +27,7 @@ absl::StatusOr<std::vector<int32_t>> ParseSequence(const v1::TokenSequence& sequ
                                                    bool allow_special, const Model& model) {
   std::vector<int32_t> ids;
   if (sequence.has_ids()) {
-    auto parsed = ParseIds(sequence.ids(), field + ".ids.ids", model.config.vocab);
+    auto parsed = ParseIds(sequence.ids().ids(), field + ".ids.ids", model.config.vocab);
     if (!parsed.ok()) return parsed.status();
     ids = *std::move(parsed);
   } else if (sequence.has_text()) {
@@ -68,14 +68,23 @@ absl::StatusOr<ScoreParams> ParseScore(const v1::ScoreRequest& request,
   if (absl::Status status = CheckUnprobed(params.cache); !status.ok()) return status;
   if (!v1::ScoreFold_IsValid(request.fold())) return FieldError("fold", "unknown value");
   params.fold_in_decode = request.fold() == v1::SCORE_FOLD_DECODE;
-  auto prompt =
-      ParseSequence(request.prompt(), "prompt", /*starts=*/true, request.allow_special(), model);
+  for (int i = 0; i < request.turns_size(); ++i) {
+    auto turn = ParseSequence(request.turns(i), Indexed("turns", i), /*starts=*/i == 0,
+                              request.allow_special(), model);
+    if (!turn.ok()) return turn.status();
+    params.turns.push_back(*std::move(turn));
+  }
+  auto prompt = ParseSequence(request.prompt(), "prompt", /*starts=*/params.turns.empty(),
+                              request.allow_special(), model);
   if (!prompt.ok()) return prompt.status();
   params.prompt = *std::move(prompt);
   auto continuation = ParseSequence(request.continuation(), "continuation", /*starts=*/false,
                                     request.allow_special(), model);
   if (!continuation.ok()) return continuation.status();
   params.continuation = *std::move(continuation);
+  auto choices = ParseIds(request.choices(), "choices", model.config.vocab);
+  if (!choices.ok()) return choices.status();
+  params.choices = *std::move(choices);
   return params;
 }
 

@@ -1,0 +1,66 @@
+#include "client/eval/setting.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace concertina::eval {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::vector<std::string> Names(const std::vector<Setting>& settings) {
+  std::vector<std::string> names;
+  for (const Setting& setting : settings) names.push_back(setting.Name());
+  return names;
+}
+
+TEST(Settings, AreTheCrossProductAfterTheReference) {
+  const auto settings = MakeSettings({.policies = {"full", "concertina", "elastic:pure-sink"},
+                                      .budgets = {"0.2", "256t"},
+                                      .entry_types = {"default", "int8"}});
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_THAT(Names(*settings),
+              ElementsAre("full 1", "full 1 int8", "concertina 0.2", "concertina 256t",
+                          "concertina 0.2 int8", "concertina 256t int8", "elastic:pure-sink 0.2",
+                          "elastic:pure-sink 256t", "elastic:pure-sink 0.2 int8",
+                          "elastic:pure-sink 256t int8"));
+  EXPECT_TRUE(settings->front().reference);
+  EXPECT_FALSE(settings->at(1).reference);
+  EXPECT_EQ(settings->front().budget.ratio(), 1);
+  EXPECT_EQ(settings->at(1).policy.entry_type(), v1::ENTRY_TYPE_INT8);
+  EXPECT_EQ(settings->at(3).budget.tokens(), 256);
+  EXPECT_TRUE(settings->at(6).policy.pure_sink());
+  EXPECT_EQ(settings->at(6).policy.name(), "elastic");
+}
+
+TEST(Settings, OnesSaidTwiceAreMeasuredOnce) {
+  const auto settings = MakeSettings({.policies = {"h2o", "h2o"},
+                                      .budgets = {"0.2", "0.2"},
+                                      .entry_types = {"bf16"},
+                                      .fold = v1::SCORE_FOLD_DECODE});
+  ASSERT_TRUE(settings.ok());
+  EXPECT_THAT(Names(*settings), ElementsAre("full 1", "h2o 0.2 bf16 decode"));
+  // Nothing is folded there.
+  EXPECT_EQ(settings->front().fold, v1::SCORE_FOLD_PREFILL_ONLY);
+}
+
+TEST(Settings, RefuseWhatCannotBeRead) {
+  const SettingChoices good{.policies = {"h2o"}, .budgets = {"0.2"}, .entry_types = {"bf16"}};
+  EXPECT_TRUE(MakeSettings(good).ok());
+  SettingChoices bad = good;
+  bad.budgets = {"1.5"};
+  EXPECT_THAT(MakeSettings(bad).status().ToString(), HasSubstr("1.5"));
+  bad = good;
+  bad.entry_types = {"int9"};
+  EXPECT_THAT(MakeSettings(bad).status().ToString(), HasSubstr("int9"));
+  for (const char* policy : {"", "elastic:sink", "elastic:merge=all", "elastic:merge"}) {
+    bad = good;
+    bad.policies = {policy};
+    EXPECT_FALSE(MakeSettings(bad).ok()) << policy;
+  }
+  EXPECT_EQ(ParsePolicy("elastic:merge=v_only")->merge(), v1::MERGE_MODE_V_ONLY);
+}
+
+}  // namespace
+}  // namespace concertina::eval

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Writes held-out pictures with questions as a data set for `concertina eval`.
+
+    python tools/adapter/eval_data.py --out build/adapter/questions --conversations 600
+    concertina eval build/adapter/questions/questions.jsonl --policies concertina,h2o --budgets 0.1,0.2 --out build/quality
+
+The same conversations as `evaluate.py` asks, in the same order; a conversation has one question or four.
+"""
+import argparse
+import json
+import pathlib
+
+from held_out import SETS, conversation
+from painter import Painter
+
+
+def record(talk, paths, image_turn):
+    """One line of the data set; the pictures belong to the first turn."""
+    turns = [dict(kind=kind, question=question, answer=answer) for kind, question, answer in talk.turns]
+    return dict(task=talk.name.split("/")[0], name=talk.name, images=paths, image_turn=image_turn, turns=turns)
+
+
+def write(folder, talks, painter, image_turn):
+    """questions.jsonl and the pictures beside it."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    with (folder / "questions.jsonl").open("w") as file:
+        for talk in talks:
+            paths = []
+            for number, picture in enumerate(talk.pictures(painter)):
+                paths.append(f"images/{talk.name.replace('/', '-')}-{number}.png")
+                (folder / paths[-1]).write_bytes(picture)
+            file.write(json.dumps(record(talk, paths, image_turn), ensure_ascii=False) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the data set")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["new"], help="sets of conversations")
+    parser.add_argument("--conversations", type=int, default=600, help="of each set")
+    parser.add_argument("--seed", type=int, default=0, help="of the conversations")
+    parser.add_argument("--image-turn", choices=["with", "apart", "both"], default="both",
+                        help="pictures with the first question, in a turn of their own, or each conversation both ways")
+    options = parser.parse_args()
+    talks = (conversation(name, index, options.seed) for name in options.sets for index in range(options.conversations))
+    write(options.out, talks, Painter(), options.image_turn)
+
+
+if __name__ == "__main__":
+    main()
