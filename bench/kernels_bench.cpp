@@ -1,4 +1,5 @@
-// Speed of the compute kernels: concertina_kernels_bench [threads] [seconds per measurement].
+// Speed of the compute kernels:
+// concertina_kernels_bench [threads] [seconds per measurement] [matrix | decode | elementwise].
 // Prints GF/s (2 operations per multiply-add) and GB/s of weights or cache read. Matrices go round
 // a ring of copies larger than the last-level cache, as the layers of a model do.
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -190,8 +192,7 @@ void BenchElementwise(int64_t rows) {
   print("rope", Measure([&] { rope.Rotate(x.data(), rows, 9, d, positions.data()); }));
 }
 
-void RunAll() {
-  std::printf("variant %s, %d threads\n", isa::Active().name, Threads());
+void BenchMatrices() {
   for (const MatrixType type :
        {MatrixType::kF32, MatrixType::kBf16, MatrixType::kInt8, MatrixType::kStored}) {
     BenchMatrix(type, 960, 576);
@@ -199,6 +200,9 @@ void RunAll() {
     BenchMatrix(type, 576, 1536);
     BenchMatrix(type, 49152, 576);
   }
+}
+
+void BenchDecodes() {
   for (const KvType type : {KvType::kF32, KvType::kBf16}) {
     for (const int64_t sessions : {1, 8}) BenchDecode(sessions, 900, 8, type);
     BenchDecode(1, 4000, 4, type);
@@ -209,8 +213,16 @@ void RunAll() {
       BenchDecodePacked(sessions, rows);
     }
   }
-  BenchElementwise(1);
-  BenchElementwise(600);
+}
+
+void Run(std::string_view what) {
+  std::printf("variant %s, %d threads\n", isa::Active().name, Threads());
+  if (what.empty() || what == "matrix") BenchMatrices();
+  if (what.empty() || what == "decode") BenchDecodes();
+  if (what.empty() || what == "elementwise") {
+    BenchElementwise(1);
+    BenchElementwise(600);
+  }
 }
 
 }  // namespace
@@ -219,5 +231,5 @@ void RunAll() {
 int main(int argc, char** argv) {
   concertina::SetThreads(argc > 1 ? std::atoi(argv[1]) : 2);
   if (argc > 2) concertina::g_seconds_per_measurement = std::atof(argv[2]);
-  concertina::RunAll();
+  concertina::Run(argc > 3 ? argv[3] : "");
 }

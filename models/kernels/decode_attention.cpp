@@ -4,14 +4,16 @@
 #include <atomic>
 
 #include "models/kernels/isa.h"
+#include "models/kernels/packed_groups.h"
 #include "models/kernels/packed_layout.h"
 #include "models/kernels/parallel.h"
 
-// An item is computed in chunks of kChunk entries that are combined when the last of them is there,
-// in ascending order: the result is the same however the chunks were spread over the threads. The
-// chunks of all items form one row that is cut into ranges; a thread goes through a range from left
-// to right and so knows which pages come next. An item that two ranges share keeps its intermediate
-// results in memory of its own; all others use their thread's.
+// An item is computed in chunks of kChunk entries, or of kChunkGroups groups, that are combined
+// when the last of them is there, in ascending order: the result is the same however the chunks
+// were spread over the threads. The chunks of all items form one row that is cut into ranges; a
+// thread goes through a range from left to right and so knows which pages come next. An item that
+// two ranges share keeps its intermediate results in memory of its own; all others use their
+// thread's.
 
 namespace concertina {
 namespace {
@@ -20,7 +22,12 @@ constexpr int64_t kChunk = 64;  // entries: keys or values of a chunk take a qua
 constexpr int64_t kRangeChunksMin = 16;  // of a range when there is more than one per thread
 constexpr int64_t kRangesPerThreadMax = 32;
 
-constexpr int64_t kChunkGroups = kChunk / kGroupEntries;
+// What is made once for a chunk of groups is much beside the work on a few of them.
+constexpr int64_t kChunkGroups = kWeighedGroupsMax;
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 int64_t ChunksOf(const PackedHead& packed) {
   return (packed.count + kChunkGroups - 1) / kChunkGroups;
@@ -32,23 +39,24 @@ int64_t ChunksOf(const DecodeItem& item) {
   return chunks;
 }
 
-// A chunk of an item: among those of a kind of groups, or of its pages.
+int64_t SlotsOf(const PackedHead& packed) { return RoundUp(packed.count * kGroupEntries, kChunk); }
+
+// A chunk of an item: among those of a kind of groups, or of its pages, which begin at a slot.
 struct Part {
   const PackedHead* packed;  // null: pages
   int64_t chunk;
+  int64_t first_slot;
 };
 
 Part PartOf(const DecodeItem& item, int64_t chunk) {
+  int64_t slot = 0;
   for (const PackedHead& packed : item.packed) {
     const int64_t chunks = ChunksOf(packed);
-    if (chunk < chunks) return {&packed, chunk};
+    if (chunk < chunks) return {&packed, chunk, slot};
     chunk -= chunks;
+    slot += SlotsOf(packed);
   }
-  return {nullptr, chunk};
-}
-
-int64_t RoundUp(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
+  return {nullptr, chunk, slot};
 }
 
 // Rows first, then their scales.
@@ -61,8 +69,10 @@ isa::KvBlock BlockAt(int64_t offset, const PageLayout& layout, int64_t entries_p
 
 // Where an item's intermediate results lie, in floats after the start of its record.
 struct Record {
-  Record(int64_t chunks, int64_t group, int64_t head_dim)
-      : score_row(chunks * kChunk),
+  Record(const DecodeItem& item, int64_t head_dim)
+      : Record(DecodeSlots(item), ChunksOf(item), item.group, head_dim) {}
+  Record(int64_t slots, int64_t chunks, int64_t group, int64_t head_dim)
+      : score_row(RoundUp(slots, kChunk)),
         stat_row(RoundUp(chunks, 16)),
         values(group * score_row),
         highest(values + RoundUp(chunks * group * head_dim, 16)),
@@ -122,8 +132,7 @@ DecodeRun::DecodeRun(std::span<const DecodeItem> items, const PageLayout& layout
   for (size_t i = 0; i < items.size(); ++i) {
     first_chunk_[i] = chunks_;
     chunks_ += ChunksOf(items[i]);
-    record_floats_ = std::max(record_floats_,
-                              Record(ChunksOf(items[i]), items[i].group, layout.head_dim).floats);
+    record_floats_ = std::max(record_floats_, Record(items[i], layout.head_dim).floats);
   }
   first_chunk_[items.size()] = chunks_;
   const int64_t threads = Threads();
@@ -173,8 +182,10 @@ isa::DecodeChunk DecodeRun::ChunkAt(Place place, float* floats) const {
   const int64_t d = layout_.head_dim;
   const Part part = PartOf(item, place.chunk);
   const int64_t first = part.chunk * kChunk;  // among the entries of its part
-  const int64_t slot = place.chunk * kChunk;
-  const Record record(ChunksOf(item), item.group, d);
+  const int64_t slot =
+      part.first_slot +
+      part.chunk * (part.packed != nullptr ? kChunkGroups * kGroupEntries : kChunk);
+  const Record record(item, d);
   isa::DecodeChunk chunk{.pages = PagesOf(place),
                          .next = {},
                          .first_slot = first % item.head.entries_per_page,
@@ -206,9 +217,17 @@ isa::DecodeChunk DecodeRun::ChunkAt(Place place, float* floats) const {
 
 void DecodeRun::Combine(int64_t index, float* floats) const {
   const DecodeItem& item = items_[static_cast<size_t>(index)];
-  const Record record(ChunksOf(item), item.group, layout_.head_dim);
-  kernels_.combine_chunks({.entries = DecodeSlots(item),
-                           .chunk_entries = kChunk,
+  const Record record(item, layout_.head_dim);
+  isa::SlotRun runs[3];
+  int64_t slot = 0;
+  for (int kind = 0; kind < 2; ++kind) {
+    const int64_t entries = item.packed[kind].count * kGroupEntries;
+    runs[kind] = {slot, entries, kChunkGroups * kGroupEntries};
+    slot += SlotsOf(item.packed[kind]);
+  }
+  runs[2] = {slot, item.head.entries, kChunk};
+  kernels_.combine_chunks({.runs = runs,
+                           .runs_count = 3,
                            .chunks = ChunksOf(item),
                            .head_dim = layout_.head_dim,
                            .group = item.group,
@@ -260,13 +279,13 @@ void DecodeAttention(std::span<const DecodeItem> items, const PageLayout& layout
 }
 
 int64_t DecodeSlots(const DecodeItem& item) {
-  int64_t chunks = 0;
-  for (const PackedHead& packed : item.packed) chunks += ChunksOf(packed);
-  return chunks * kChunk + item.head.entries;
+  int64_t slots = item.head.entries;
+  for (const PackedHead& packed : item.packed) slots += SlotsOf(packed);
+  return slots;
 }
 
 int64_t DecodeScratchBytes(int64_t items, int64_t slots, int64_t group, int64_t head_dim) {
-  const Record record((slots + kChunk - 1) / kChunk, group, head_dim);
+  const Record record(slots, (slots + kChunk - 1) / kChunk, group, head_dim);
   const int64_t ranges = kRangesPerThreadMax * Threads();
   // Every thread has a record, and every item that two ranges share.
   const int64_t records = Threads() + std::min(items, ranges);

@@ -122,10 +122,17 @@ struct DecodeChunk {
   PackedLayout packed;     // of groups
 };
 
-// All chunks of one DecodeItem, each of chunk_entries entries but the last.
-struct DecodeItemChunks {
+// Slots of one DecodeItem in chunks of so many entries, but the last.
+struct SlotRun {
+  int64_t first_slot;
   int64_t entries;
   int64_t chunk_entries;
+};
+
+// All chunks of one DecodeItem, those of the first run first.
+struct DecodeItemChunks {
+  const SlotRun* runs;
+  int64_t runs_count;
   int64_t chunks;
   int64_t head_dim;
   int64_t group;
@@ -136,7 +143,7 @@ struct DecodeItemChunks {
   const float* sums;    // likewise
   int64_t stat_row;
   float* out;
-  float* score_sums;  // null, or [entries]
+  float* score_sums;  // null, or [slots]
 };
 
 // Products of queries and the keys of one group.

@@ -144,7 +144,7 @@ class DecodePackedTest : public KernelTest {};
 TEST_P(DecodePackedTest, MatchesReference) {
   uint32_t seed = 1;
   for (const int64_t high : {0, 1, 2, 3}) {
-    for (const int64_t low : {0, 1, 2, 5}) {
+    for (const int64_t low : {0, 1, 2, 5, 11}) {
       for (const int64_t rows : {0, 1, 5, 64, 70}) {
         if (high + low + rows == 0) continue;
         ++seed;
