@@ -33,7 +33,7 @@ PrecisionPlan Packing::PlanWithWindow(int64_t granted, const LayerSplit& split,
   const int64_t layer_rows = row_bytes() * shape_.layers;
   const bool all = granted >= Sum(holds) * row_bytes();
   const auto window =
-      static_cast<int32_t>(all ? 0 : std::clamp<int64_t>(granted / layer_rows / 16, 0, 8));
+      static_cast<int32_t>(all ? 0 : std::clamp<int64_t>(granted / layer_rows / 64, 0, 4));
   PrecisionPlan plan =
       PlanPrecision(granted - window * layer_rows, holds, kinds_, row_bytes(), split);
   plan.window = window;

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -132,6 +133,18 @@ eval::Progress MakeProgress(size_t total, size_t missing) {
                          .printable = [](const std::string& text) { return PrintableText(text); }});
 }
 
+// A name that is not served would fail in every cell.
+absl::Status CheckPolicies(const std::vector<eval::Setting>& settings,
+                           const v1::GetModelResponse& model) {
+  const auto& served = model.policies();
+  for (const eval::Setting& setting : settings) {
+    const std::string& name = setting.policy.name();
+    if (served.empty() || std::find(served.begin(), served.end(), name) != served.end()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("the server has no policy \"", name, "\""));
+  }
+  return absl::OkStatus();
+}
+
 // Measures what is missing and reports all there is.
 int Measure(const Invocation& invocation, const EvalFlags& flags,
             const std::vector<eval::Record>& records, const std::vector<eval::Setting>& settings) {
@@ -141,7 +154,8 @@ int Measure(const Invocation& invocation, const EvalFlags& flags,
   const auto server = client::Client::Connect(invocation.Target(), options);
   const auto model = server->GetModel();
   if (!model.ok()) return Fail(invocation, model.status());
-  auto store = eval::Store::Open(flags.out, !flags.resume);
+  const absl::Status served = CheckPolicies(settings, *model);
+  auto store = served.ok() ? eval::Store::Open(flags.out, !flags.resume) : served;
   if (!store.ok()) {
     Fail(invocation, store.status());
     return kExitUsage;
@@ -224,7 +238,7 @@ void AddSettingFlags(CLI::App& command, EvalFlags& flags) {
       ->capture_default_str();
   command
       .add_option("--entry-types", flags.settings.entry_types,
-                  "Types of entries of each: bf16, f32, int8; default: the server's")
+                  "Types of entries of each: bf16, f32, int8, packed; default: the server's")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str();

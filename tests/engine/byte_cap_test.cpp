@@ -29,7 +29,7 @@ class Capped {
       case 1: {
         const auto fork = engine_.Fork(session.id);
         ASSERT_TRUE(fork.ok()) << fork.status();
-        sessions_.push_back({fork->session_id, session.bytes, session.bytes_before});
+        sessions_.push_back({fork->session_id, session.bytes, session.bytes_before, session.most});
         return;
       }
       case 2:
@@ -47,6 +47,7 @@ class Capped {
     std::string id;
     int64_t bytes;         // the cap
     int64_t bytes_before;  // and what was held when it was set
+    int64_t most;          // the largest cap it ever had
   };
 
   unsigned Pick(unsigned n) { return static_cast<unsigned>(random_() % n); }
@@ -63,7 +64,7 @@ class Capped {
     const int64_t bytes = RandomBytes();
     options.budget = Budget::Bytes(bytes);
     const std::string id = engine_.OpenId(options);
-    sessions_.push_back({id, bytes, 0});
+    sessions_.push_back({id, bytes, 0, bytes});
     ASSERT_FALSE(engine_.Get(id)->cache.raised_to_floor);
   }
 
@@ -76,6 +77,7 @@ class Capped {
     }
     session.bytes = bytes;
     session.bytes_before = changed->cache.used_bytes;
+    session.most = std::max(session.most, bytes);
   }
 
   void Turn(Session& session) {
@@ -87,7 +89,9 @@ class Capped {
     if (before.policy != "official") params.parts[Pick(2) % params.parts.size()].pin = Pick(5) == 0;
     const auto sink = engine_.Start(std::move(params));
     // A budget that was lowered before holds from the fold on.
-    const int64_t meanwhile = std::max(session.bytes, session.bytes_before);
+    // A rebuild goes through the folds of earlier turns, under the caps they had.
+    const int64_t meanwhile =
+        before.evicted ? session.most : std::max(session.bytes, session.bytes_before);
     for (int look = 0; look < 6; ++look) {
       const SessionInfo now = *engine_.Get(session.id);
       ASSERT_LE(now.cache.used_bytes, meanwhile) << now.policy;

@@ -79,7 +79,7 @@ class EvalOnAServer : public ::testing::Test {
             "--json"};
   }
   json Eval(const std::vector<std::string>& arguments) const {
-    const CommandResult run = RunCli(*server_, arguments);
+    const CommandResult run = RunCli(server(), arguments);
     EXPECT_EQ(run.exit_code, 0) << run.errors;
     return json::parse(run.output, nullptr, false);
   }
@@ -100,9 +100,13 @@ class EvalOnAServer : public ::testing::Test {
     return row["metrics"][metric]["value"].get<double>();
   }
 
-  static std::unique_ptr<ServerProcess> server_;
+  static ServerProcess& server() { return *server_; }
+
   const std::string folder_ =
       ::testing::TempDir() + "concertina-eval-" + std::to_string(getpid()) + "-server";
+
+ private:
+  static std::unique_ptr<ServerProcess> server_;
 };
 
 std::unique_ptr<ServerProcess> EvalOnAServer::server_;
@@ -136,13 +140,21 @@ TEST_F(EvalOnAServer, TheFullCacheIsItselfAndSoIsAPolicyThatKeepsAll) {
     EXPECT_GT(ReadWholeFile(Path(absl::StrCat("out/", file))).size(), 100u) << file;
   }
   EXPECT_EQ(json::parse(ReadWholeFile(Path("out/summary.json"))), summary);
-  EXPECT_EQ(server_->Gauge("sessions_active", 0), 0);
+  EXPECT_EQ(server().Gauge("sessions_active", 0), 0);
+}
+
+TEST_F(EvalOnAServer, APolicyThatIsNotServedIsBadUse) {
+  const CommandResult run = RunCli(
+      server(), {"eval", Path("prompts.json"), "--policies", "h2o,h3o", "--out", Path("out")});
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_THAT(run.errors, ::testing::HasSubstr("no policy \"h3o\""));
+  EXPECT_FALSE(std::filesystem::exists(Path("out")));
 }
 
 TEST_F(EvalOnAServer, SaysTheSameAsScore) {
   const json summary = Eval(Arguments("out"));
   const CommandResult score =
-      RunCli(*server_, {"score", "--prompts", Path("prompts.json"), "--policy", "concertina",
+      RunCli(server(), {"score", "--prompts", Path("prompts.json"), "--policy", "concertina",
                         "--budget", "0.25", "--measure-full", "--json"});
   ASSERT_EQ(score.exit_code, 0) << score.errors;
   const json replay = json::parse(score.output, nullptr, false);
