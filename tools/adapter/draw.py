@@ -2,7 +2,7 @@
 """Draws a picture that the bundled model can see, from words.
 
     python tools/adapter/draw.py --out docs/demo/scene.png --background red \\
-        "carrot at the top right" "black circle at the center" "yellow diamond at the right"
+        "carrot at the top right" "cat at the bottom left"
 
 Names and places are those of world.py; what is not said follows from the seed.
 """
