@@ -10,7 +10,8 @@ namespace concertina {
 // lanes. Bits of several quads share a vector and come apart with a shift and a mask:
 //
 //   2 bits  2 vectors; quad q in vector q / 4, shifted by 2 (q % 4)
-//   3 bits  3 vectors; quads 0 to 5 in vector q / 2, shifted by 3 (q % 2); the low two bits of quads
+//   3 bits  3 vectors; quads 0 to 5 in vector q / 2, shifted by 3 (q % 2); the low two bits of
+//   quads
 //           6 and 7 are the top two of vectors 0 and 1, their high bits bits 6 and 7 of vector 2
 //   4 bits  4 vectors; quad q in vector q / 2, shifted by 4 (q % 2)
 //

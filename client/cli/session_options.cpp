@@ -105,9 +105,9 @@ void ConversationFlags::AddTo(CLI::App& command) {
 void ConversationFlags::AddSessionTo(CLI::App& command) {
   CLI::Option* session = command.add_option(
       "--session", session_id, "Talk in this open session, and leave it open at the end");
-  for (const char* name : {"--policy", "--budget", "--entry-type", "--pure-sink", "--merge",
-                           "--turn-fold", "--probe-tokens", "--min-quality", "--system",
-                           "--pin-system"}) {
+  for (const char* name :
+       {"--policy", "--budget", "--entry-type", "--pure-sink", "--merge", "--turn-fold",
+        "--probe-tokens", "--min-quality", "--system", "--pin-system"}) {
     session->excludes(command.get_option(name));
   }
 }

@@ -45,7 +45,7 @@ struct RunnerTraits {
   bool rebases = true;  // past the trained context
   bool forks = true;
   bool turn_rules = true;  // pins, and folds by turns
-  bool probes = true;  // MakeProbe
+  bool probes = true;      // MakeProbe
 };
 
 // Runs the language model over conversations' caches: where its weights and their entries are,
@@ -56,9 +56,9 @@ class ModelRunner {
   virtual ~ModelRunner() = default;
 
   virtual RunnerTraits traits() const = 0;
-  // The policy's errors (MakePolicy); FAILED_PRECONDITION for entries of a type that the policy or the
-  // model cannot have; UNIMPLEMENTED for one the runner does not know. REQUIRES: a
-  // valid budget, and nothing traits() rules out.
+  // The policy's errors (MakePolicy); FAILED_PRECONDITION for entries of a type that the policy or
+  // the model cannot have; UNIMPLEMENTED for one the runner does not know. REQUIRES: a valid
+  // budget, and nothing traits() rules out.
   virtual absl::StatusOr<std::unique_ptr<ConversationCache>> MakeCache(const CacheSpec& spec) = 0;
 
   // x [n, hidden] <- embedding rows.

@@ -1,3 +1,7 @@
+#include <gtest/gtest.h>
+
+#include <utility>
+
 #include "tests/campaigns/long_llava.h"
 #include "tests/campaigns/status_rows.h"
 
@@ -64,8 +68,9 @@ std::vector<Outcome> NotOnDevice() {
   auto pinned = TurnOf(OpenSession(stage.wire()), "hi", 4);
   pinned.mutable_parts(0)->set_pin(true);
   probe.mutable_policy()->set_probe_tokens(8);
-  return {Open(stage.wire(), bytes), Open(stage.wire(), type),  Open(stage.wire(), rebase),
-          Open(stage.wire(), fair),  Open(stage.wire(), probe), stage.Refuse(pinned, "INVALID_ARGUMENT")};
+  return {Open(stage.wire(), bytes),  Open(stage.wire(), type),
+          Open(stage.wire(), rebase), Open(stage.wire(), fair),
+          Open(stage.wire(), probe),  stage.Refuse(pinned, "INVALID_ARGUMENT")};
 }
 
 std::vector<Outcome> ForkOnDevice() {
@@ -184,9 +189,8 @@ std::vector<Outcome> NoEyes() {
   return {stage.Refuse(turn, "FAILED_PRECONDITION"), OutcomeOf(upload, context)};
 }
 
-}  // namespace
-
-std::vector<StatusRow> RequestRows() {
+// Refused for what is asked alone.
+std::vector<StatusRow> FieldRows() {
   return {
       {"a field out of range, a bad picture, a message over its limit",
        "INVALID_ARGUMENT",
@@ -198,13 +202,18 @@ std::vector<StatusRow> RequestRows() {
        "PROMPT_TOO_LONG",
        LongPrompt,
        {"parts"}},
-      {"a budget in bytes, a policy, a type of entries, a rebase, a turn fold, a pin or a probe that "
-       "the server's device does not have",
+      {"a budget in bytes, a policy, a type of entries, a rebase, a turn fold, a pin or a probe "
+       "that the server's device does not have",
        "INVALID_ARGUMENT",
        "NOT_ON_DEVICE",
        NotOnDevice,
        {"budget.bytes", "policy.entry_type", "policy.on_context_end", "policy.turn_fold",
         "policy.probe_tokens", "parts[0].pin"}},
+  };
+}
+
+std::vector<StatusRow> SessionRows() {
+  return {
       {"a fork where the server's device has none",
        "UNIMPLEMENTED",
        "NOT_ON_DEVICE",
@@ -245,6 +254,14 @@ std::vector<StatusRow> RequestRows() {
        {}},
       {"a picture for a model without eyes", "FAILED_PRECONDITION", "NO_VISION", NoEyes, {}},
   };
+}
+
+}  // namespace
+
+std::vector<StatusRow> RequestRows() {
+  std::vector<StatusRow> rows = FieldRows();
+  for (StatusRow& row : SessionRows()) rows.push_back(std::move(row));
+  return rows;
 }
 
 }  // namespace concertina::testing

@@ -120,8 +120,8 @@ class RunnersTest : public ::testing::Test {
     ASSERT_TRUE(pages.ok() && ledger.ok());
     auto runner = MakeDeviceRunner(*model_, kRows, ledger->get());
     ASSERT_TRUE(runner.ok()) << runner.status();
-    host_ = std::make_unique<Side>(*std::move(pages),
-                                   std::make_unique<HostRunner>(*language_, pages->get()));
+    auto host_runner = std::make_unique<HostRunner>(*language_, pages->get());
+    host_ = std::make_unique<Side>(*std::move(pages), std::move(host_runner));
     device_ = std::make_unique<Side>(*std::move(ledger), *std::move(runner));
   }
 

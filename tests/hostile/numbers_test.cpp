@@ -28,9 +28,15 @@ const Outcomes kDefaultAtZero = {{"0", StatusCode::OK}};
 const Outcomes kAnyMaximum = {{"max", StatusCode::OK}};
 
 Rows OfCacheOptions() {
-  return {{"policy.merge", kDefaultAtZero},      {"policy.on_context_end", kDefaultAtZero},
-          {"policy.entry_type", kDefaultAtZero}, {"budget.ratio", {}},
-          {"budget.tokens", kAnyMaximum},        {"budget.bytes", kAnyMaximum}};
+  return {{"policy.merge", kDefaultAtZero},
+          {"policy.on_context_end", kDefaultAtZero},
+          {"policy.entry_type", kDefaultAtZero},
+          {"policy.turn_fold", kDefaultAtZero},
+          {"policy.probe_tokens", kDefaultAtZero},
+          {"policy.min_quality", kDefaultAtZero},
+          {"budget.ratio", {}},
+          {"budget.tokens", kAnyMaximum},
+          {"budget.bytes", kAnyMaximum}};
 }
 
 Rows OfSampling() {
@@ -53,6 +59,8 @@ std::map<std::string, Rows> AllRows() {
   Rows& score = rows["concertina.v1.InferenceService.Score"] = OfCacheOptions();
   score["prompt.ids.ids[0]"] = kDefaultAtZero;  // an id like any other
   score["continuation.ids.ids[0]"] = kDefaultAtZero;
+  score["turns[0].ids.ids[0]"] = kDefaultAtZero;
+  score["choices[0]"] = kDefaultAtZero;
   score["fold"] = kDefaultAtZero;
   rows["concertina.v1.InferenceService.ListSessions"]["page_size"] = kDefaultAtZero;
   Rows& update = rows["concertina.v1.InferenceService.UpdateSession"];

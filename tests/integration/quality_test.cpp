@@ -23,10 +23,10 @@ class QualityTest : public ::testing::Test {
   static void SetUpTestSuite() {
     auto server = ServerProcess::Start(BundledF32());
     ASSERT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
+    shared = *std::move(server);
   }
-  static void TearDownTestSuite() { server_.reset(); }
-  void SetUp() override { ASSERT_NE(server_, nullptr); }
+  static void TearDownTestSuite() { shared.reset(); }
+  void SetUp() override { ASSERT_NE(shared, nullptr); }
 
   // The report of `concertina score`; null on an error.
   static json Score(const std::string& policy, const std::string& budget,
@@ -39,13 +39,13 @@ class QualityTest : public ::testing::Test {
     return json::parse(result.output, nullptr, false);
   }
 
-  static ServerProcess& server() { return *server_; }
+  static ServerProcess& server() { return *shared; }
 
  private:
-  static std::unique_ptr<ServerProcess> server_;
+  static std::unique_ptr<ServerProcess> shared;
 };
 
-std::unique_ptr<ServerProcess> QualityTest::server_;
+std::unique_ptr<ServerProcess> QualityTest::shared;
 
 TEST_F(QualityTest, TheFullCacheIsTheModelItself) {
   const json report = Score("full", "1");

@@ -42,23 +42,23 @@ bool Eventually(const std::function<bool()>& holds) {
   return true;
 }
 
-std::shared_ptr<const Model> ServerTest::model_;
+std::shared_ptr<const Model> ServerTest::loaded;
 
 void ServerTest::SetUpTestSuite() {
   ModelOptions options;
   options.path = LongContextFolder();
   auto model = LoadModel(options);
   ASSERT_TRUE(model.ok()) << model.status();
-  model_ = *std::move(model);
+  loaded = *std::move(model);
 }
 
-void ServerTest::TearDownTestSuite() { model_.reset(); }
+void ServerTest::TearDownTestSuite() { loaded.reset(); }
 
 void ServerTest::StartServer(const std::function<void(ServerConfig&)>& change, bool with_metrics) {
   server_.reset();
   ServerConfig config = TinyLlavaConfig();
   if (change) change(config);
-  auto server = InProcessServer::Start(config, model_, with_metrics);
+  auto server = InProcessServer::Start(config, loaded, with_metrics);
   ASSERT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);
 }

@@ -26,7 +26,7 @@ class ServerTest : public ::testing::Test {
   void StartServer(const std::function<void(ServerConfig&)>& change = {},
                    bool with_metrics = false);
 
-  static const std::shared_ptr<const Model>& model() { return model_; }
+  static const std::shared_ptr<const Model>& model() { return loaded; }
   InProcessServer& server() { return *server_; }
   v1::InferenceService::Stub& stub() { return server_->stub(); }
 
@@ -41,7 +41,7 @@ class ServerTest : public ::testing::Test {
   double Metric(const std::string& name, const std::string& label = "");
 
  private:
-  static std::shared_ptr<const Model> model_;
+  static std::shared_ptr<const Model> loaded;
   std::unique_ptr<InProcessServer> server_;
 };
 

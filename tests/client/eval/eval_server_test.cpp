@@ -28,11 +28,11 @@ class EvalOnAServer : public ::testing::Test {
   static void SetUpTestSuite() {
     auto server = ServerProcess::Start(TinyLlava());
     ASSERT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
+    shared = *std::move(server);
   }
-  static void TearDownTestSuite() { server_.reset(); }
+  static void TearDownTestSuite() { shared.reset(); }
   void SetUp() override {
-    ASSERT_NE(server_, nullptr);
+    ASSERT_NE(shared, nullptr);
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
     json prompts = json::array();
@@ -100,16 +100,16 @@ class EvalOnAServer : public ::testing::Test {
     return row["metrics"][metric]["value"].get<double>();
   }
 
-  static ServerProcess& server() { return *server_; }
+  static ServerProcess& server() { return *shared; }
 
   const std::string folder_ =
       ::testing::TempDir() + "concertina-eval-" + std::to_string(getpid()) + "-server";
 
  private:
-  static std::unique_ptr<ServerProcess> server_;
+  static std::unique_ptr<ServerProcess> shared;
 };
 
-std::unique_ptr<ServerProcess> EvalOnAServer::server_;
+std::unique_ptr<ServerProcess> EvalOnAServer::shared;
 
 TEST_F(EvalOnAServer, TheFullCacheIsItselfAndSoIsAPolicyThatKeepsAll) {
   const json summary = Eval(Arguments("out"));
