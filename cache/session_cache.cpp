@@ -119,7 +119,8 @@ int64_t SessionCache::EntriesAffordable(const Budget& budget, int64_t seen) cons
 
 EffectiveBudget SessionCache::Resolve(int64_t seen, std::span<const int32_t> holds) const {
   if (packs()) {
-    return packing_->Effective(budget_, seen, layer_split(), holds);
+    const PrecisionPlan plan = packing_->PlanFor(budget_, seen, layer_split(), holds);
+    return packing_->Effective(plan, budget_, seen, holds);
   }
   return ResolveBudget(GrantedBudget(), seen, layer_split(), holds, layout_, shape_);
 }

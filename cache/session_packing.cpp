@@ -41,7 +41,7 @@ void SessionCache::BeginPackedStep(int64_t seen, int32_t more) {
   }
   step_holds_ = Holds(more);
   PrecisionPlan plan = packing_->PlanFor(budget_, seen, layer_split(), step_holds_);
-  step_ = packing_->Effective(budget_, seen, layer_split(), step_holds_);
+  step_ = packing_->Effective(plan, budget_, seen, step_holds_);
   step_bytes_max_ = std::max({budget_.bytes - AppendHeadroomBytes(layout_, shape_),
                               step_.bytes_used_at_shares, used_bytes()});
   fold ? packing_->BeginFold(std::move(plan), budget_, seen)

@@ -149,13 +149,6 @@ std::vector<GroupImage> GroupStore::Images() const {
   return images;
 }
 
-int64_t GroupStore::PagesFor(int32_t high_kind, int32_t high, int32_t low_kind, int32_t low,
-                             bool long_births) const {
-  const int64_t bytes = high * RecordBytes((*kinds_)[high_kind], long_births) +
-                        low * RecordBytes((*kinds_)[low_kind], long_births);
-  return (bytes + page_bytes_ - 1) / page_bytes_;
-}
-
 int64_t GroupStore::PagesMissingFor(int kind) const {
   const int64_t bytes = End() + RecordBytes((*kinds_)[kind], long_births_);
   return (bytes + page_bytes_ - 1) / page_bytes_ - pages();

@@ -70,13 +70,10 @@ class GroupStore {
   static int32_t IndexOf(int32_t slot) { return slot % kGroupEntries; }
   int32_t SlotOf(int32_t group, int32_t index) const;
 
-  // Pages that so many groups of each kind take in all.
-  int64_t PagesFor(int32_t high_kind, int32_t high, int32_t low_kind, int32_t low,
-                   bool long_births) const;
   // Pages lacking for one more group of a kind.
   int64_t PagesMissingFor(int kind) const;
   // Stores these in place of what is there: the best kinds first, of two kinds at most. `pages`:
-  // what PagesFor() says, taken. REQUIRES: empty.
+  // as many as the records fill, taken. REQUIRES: empty.
   void Store(std::span<const GroupImage> images, bool long_births, std::span<const PageId> pages,
              const PagePool& pool);
   // One more group of the lesser kind. REQUIRES: PagesMissingFor() pages, taken, in `pages`.

@@ -79,9 +79,8 @@ PrecisionPlan Packing::PlanFor(const Budget& budget, int64_t seen, const LayerSp
   return best;
 }
 
-EffectiveBudget Packing::Effective(const Budget& budget, int64_t seen, const LayerSplit& split,
+EffectiveBudget Packing::Effective(const PrecisionPlan& plan, const Budget& budget, int64_t seen,
                                    std::span<const int32_t> holds) const {
-  const PrecisionPlan plan = PlanFor(budget, seen, split, holds);
   EffectiveBudget effective;
   int64_t floor = 0;
   for (size_t l = 0; l < holds.size(); ++l) {

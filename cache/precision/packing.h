@@ -33,7 +33,8 @@ class Packing {
                         std::span<const int32_t> holds) const;
   // Used bytes of all heads of layer l under the plan, its window included.
   int64_t LayerBytes(const PrecisionPlan& plan, size_t l, int64_t seen) const;
-  EffectiveBudget Effective(const Budget& budget, int64_t seen, const LayerSplit& split,
+  // What `plan`, made for these arguments, comes to.
+  EffectiveBudget Effective(const PrecisionPlan& plan, const Budget& budget, int64_t seen,
                             std::span<const int32_t> holds) const;
   // Whether a session may cost so much.
   bool Within(const Budget& budget, int64_t seen, int64_t payload_bytes, int64_t used_bytes) const {
