@@ -91,10 +91,33 @@ absl::Status SessionCache::SetBudget(Budget budget) {
   return valid;
 }
 
+int64_t SessionCache::EntriesOf(int layer) const {
+  int64_t entries = 0;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    entries += EntriesIn(layer, head);
+  }
+  return entries;
+}
+
+int32_t SessionCache::EntriesPerHead(int layer) const {
+  if (!policy_->splits_heads()) {
+    return EntriesIn(layer, 0);
+  }
+  return static_cast<int32_t>((EntriesOf(layer) + shape_.kv_heads - 1) / shape_.kv_heads);
+}
+
+int32_t SessionCache::OldEntries(int layer) const {
+  int32_t most = 0;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    most = std::max(most, EntriesIn(layer, head));
+  }
+  return most;
+}
+
 std::vector<int32_t> SessionCache::Holds(int32_t more) const {
   std::vector<int32_t> holds(static_cast<size_t>(shape_.layers));
   for (int layer = 0; layer < shape_.layers; ++layer) {
-    holds[layer] = EntriesIn(layer, 0) + more;
+    holds[layer] = EntriesPerHead(layer) + more;
   }
   return holds;
 }
@@ -146,7 +169,7 @@ void SessionCache::BeginStep(int64_t seen, int32_t more) {
       step_budget_ == budget_ && budget_.unit == Budget::Unit::kBytes && step_floor_ == floor;
   step_holds_.resize(static_cast<size_t>(shape_.layers));
   for (int layer = 0; layer < shape_.layers; ++layer) {
-    const int32_t holds = EntriesIn(layer, 0) + more;
+    const int32_t holds = EntriesPerHead(layer) + more;
     known = known && step_holds_[layer] == holds;
     step_holds_[layer] = holds;
   }

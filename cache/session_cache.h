@@ -129,8 +129,9 @@ class SessionCache final : public ConversationCache {
   // Entries per head the workspace must hold for this prefill: the largest layer's old plus the new
   // ones.
   int32_t PrefillEntries() const;
-  // Entries a layer holds per head before this prefill; the prompt's first key in its LayerPrompt.
-  int32_t OldEntries(int layer) const override { return Head(layer, 0).entries(); }
+  // Entries the longest head of a layer holds before this prefill; the prompt's first key in its
+  // LayerPrompt.
+  int32_t OldEntries(int layer) const override;
   // Fills the workspace for a layer: see LayerPrompt. REQUIRES: prompt->capacity >=
   // PrefillEntries().
   void LoadLayer(int layer, LayerPrompt* prompt) const;
@@ -201,6 +202,9 @@ class SessionCache final : public ConversationCache {
   HeadCache& Head(int layer, int head) {
     return heads_[static_cast<size_t>(layer) * shape_.kv_heads + head];
   }
+  // Entries of a layer, of all heads, and how many that is per head, rounded up.
+  int64_t EntriesOf(int layer) const;
+  int32_t EntriesPerHead(int layer) const;
   std::vector<int32_t> Holds(int32_t more) const;
   Budget GrantedBudget() const;
   EffectiveBudget Resolve(int64_t seen, std::span<const int32_t> holds) const;
@@ -221,7 +225,9 @@ class SessionCache final : public ConversationCache {
   int64_t LastingSharedBytes() const;
   // The rules of the fold or step under way.
   const TurnRules& step_rules() const { return prefill_tokens_ > 0 ? next_rules_ : rules_; }
-  int64_t EvictDownTo(int layer, int32_t entries);
+  int64_t EvictDownTo(int layer, int32_t share);
+  // Of a layer's share, every head's part while decoding.
+  std::vector<int32_t> HeadCaps(int layer, int32_t share) const;
   // New pins may move entries from deep layers to shallow ones, which are folded first: before the
   // first layer gains, the others give what they will have to.
   absl::Status MakeWayForPins();

@@ -1,5 +1,6 @@
 #include "absl/strings/str_cat.h"
 #include "cache/check.h"
+#include "cache/head_shares.h"
 #include "cache/session_cache.h"
 
 // Decode: every layer appends the token's entry, pays attention and evicts down to its share.
@@ -61,15 +62,34 @@ int64_t SessionCache::EvictLayer(int layer) {
   return packs() ? EvictPacked(layer) : EvictDownTo(layer, ShareWithinBytes(layer));
 }
 
-int64_t SessionCache::EvictDownTo(int layer, int32_t cap) {
+int64_t SessionCache::EvictDownTo(int layer, int32_t share) {
+  const std::vector<int32_t> caps =
+      policy_->splits_heads() ? HeadCaps(layer, share) : std::vector<int32_t>();
   int64_t evicted = 0;
   for (int head = 0; head < shape_.kv_heads; ++head) {
     HeadCache& cache = Head(layer, head);
+    const int32_t cap = caps.empty() ? share : caps[head];
     for (; cache.entries() > cap; ++evicted) {
       cache.RemoveInBirthOrder(VictimOf(layer, cap, cache), &account_);
     }
   }
   return evicted;
+}
+
+std::vector<int32_t> SessionCache::HeadCaps(int layer, int32_t share) const {
+  std::vector<int32_t> folded;
+  std::vector<int32_t> holds;
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    folded.push_back(Head(layer, head).entries_at_fold());
+    holds.push_back(EntriesIn(layer, head));
+  }
+  const int32_t floor = step_rules().floor();
+  std::vector<int32_t> caps = SplitAsFolded(int64_t{share} * shape_.kv_heads, folded, holds, floor);
+  if (budget_.unit == Budget::Unit::kBytes) {
+    const int64_t pages = layout_.PagesFor(share) * shape_.kv_heads;
+    FitPages(pages, static_cast<int32_t>(layout_.entries_per_page()), holds, floor, &caps);
+  }
+  return caps;
 }
 
 int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache) {

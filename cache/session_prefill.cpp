@@ -26,7 +26,16 @@ LayerView ViewOf(int layer, const LayerPrompt& prompt, CacheShape shape, int64_t
           .k = prompt.k,
           .v = prompt.v,
           .score = prompt.score,
-          .birth = prompt.birth};
+          .birth = prompt.birth,
+          .first = prompt.first};
+}
+
+void ClearEntries(int64_t at, int32_t count, int32_t head_dim, LayerPrompt* prompt) {
+  std::fill_n(prompt->k + at * head_dim, int64_t{count} * head_dim, 0.0F);
+  std::fill_n(prompt->v + at * head_dim, int64_t{count} * head_dim, 0.0F);
+  std::fill_n(prompt->score + at, count, 0.0F);
+  std::fill_n(prompt->birth + at, count, 0U);
+  std::fill_n(prompt->mass + at, count, uint16_t{0});
 }
 
 }  // namespace
@@ -102,10 +111,16 @@ void SessionCache::LoadLayer(int layer, LayerPrompt* prompt) const {
   CONCERTINA_CHECK(prompt->capacity >= entries, "the prefill workspace is too small");
   prompt->old_entries = old_entries;
   prompt->new_entries = prefill_tokens_;
+  prompt->first.clear();
   for (int head = 0; head < shape_.kv_heads; ++head) {
     const HeadCache& cache = Head(layer, head);
-    CONCERTINA_CHECK(cache.entries() == old_entries, "heads of a layer differ in entries");
-    const int64_t row = head * prompt->capacity;
+    const int32_t void_entries = old_entries - cache.entries();
+    if (void_entries > 0) {
+      prompt->first.resize(static_cast<size_t>(shape_.kv_heads));
+      prompt->first[head] = void_entries;
+    }
+    ClearEntries(head * prompt->capacity, void_entries, shape_.head_dim, prompt);
+    const int64_t row = head * prompt->capacity + void_entries;
     float* score = prompt->score + row;
     uint32_t* birth = prompt->birth + row;
     uint16_t* mass = prompt->mass + row;
@@ -119,9 +134,9 @@ void SessionCache::LoadLayer(int layer, LayerPrompt* prompt) const {
       mass[i] = meta.mass;
       ++i;
     }
-    for (; i < entries; ++i) {
+    for (; i < entries - void_entries; ++i) {
       score[i] = 0.0F;
-      birth[i] = static_cast<uint32_t>(seen_ + i - old_entries);
+      birth[i] = static_cast<uint32_t>(seen_ + i - cache.entries());
       mass[i] = 1;
     }
   }
@@ -140,12 +155,18 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
       return made;
     }
   }
-  const LayerView view = ViewOf(layer, prompt, shape_, seen_ + prefill_tokens_);
+  LayerView view = ViewOf(layer, prompt, shape_, seen_ + prefill_tokens_);
+  if (budget_.unit == Budget::Unit::kBytes) {
+    view.entries_per_page = static_cast<int32_t>(layout_.entries_per_page());
+  }
   const Selection kept = packs() ? SelectPacked(layer, view)
                                  : policy_->Select(view, ShareWithinBytes(layer), next_rules_);
 
-  FoldReport report{.layer = layer, .entries_before = int64_t{entries} * shape_.kv_heads};
-  report.bytes_before = layout_.PagesFor(entries) * shape_.kv_heads * layout_.page_bytes();
+  FoldReport report{.layer = layer};
+  for (int head = 0; head < shape_.kv_heads; ++head) {
+    report.entries_before += entries - prompt.First(head);
+    report.bytes_before += layout_.PagesFor(entries - prompt.First(head)) * layout_.page_bytes();
+  }
   if (policy_->needs_scores()) {
     AddAttention(view, kept, &report);
   }
@@ -167,7 +188,7 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
 absl::Status SessionCache::MakeWayForPins() {
   intact_ = false;
   for (int layer = 1; layer < shape_.layers; ++layer) {
-    if (OldEntries(layer) <= step_.shares[layer]) {
+    if (EntriesPerHead(layer) <= step_.shares[layer]) {
       continue;
     }
     if (absl::Status made = MakeRoom(layer, 0); !made.ok()) {

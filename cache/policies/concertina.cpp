@@ -36,10 +36,12 @@ float L1Norm(const float* x, int32_t count) {
 // goes.
 class Concertina final : public Policy {
  public:
-  explicit Concertina(double slope_r) : slope_r_(slope_r) {}
+  Concertina(double slope_r, bool adaptive_heads)
+      : slope_r_(slope_r), adaptive_heads_(adaptive_heads) {}
 
   std::string_view name() const override { return "concertina"; }
   double slope_r() const override { return slope_r_; }
+  bool splits_heads() const override { return adaptive_heads_; }
   OnContextEnd default_on_context_end() const override { return OnContextEnd::kRebase; }
 
  protected:
@@ -66,6 +68,7 @@ class Concertina final : public Policy {
 
  private:
   double slope_r_;
+  bool adaptive_heads_;
 };
 
 }  // namespace
@@ -76,7 +79,7 @@ absl::StatusOr<std::shared_ptr<const Policy>> MakeConcertina(const PolicyOptions
     return absl::InvalidArgumentError(
         absl::StrCat("slope_r must be between 1/64 and 64, not ", slope_r));
   }
-  return std::make_shared<const Concertina>(slope_r);
+  return std::make_shared<const Concertina>(slope_r, options.adaptive_heads);
 }
 
 }  // namespace concertina

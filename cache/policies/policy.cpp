@@ -5,6 +5,7 @@
 
 #include "cache/anchors.h"
 #include "cache/check.h"
+#include "cache/head_shares.h"
 #include "cache/turn_selection.h"
 
 namespace concertina {
@@ -22,7 +23,43 @@ class SomeEntries final : public EntryReader {
   std::span<const int32_t> shown_;
 };
 
+Selection All(const LayerView& layer) {
+  Selection all;
+  for (int32_t head = 0; head < layer.kv_heads; ++head) {
+    const int32_t first = layer.equal() ? 0 : layer.first[head];
+    all.emplace_back(static_cast<size_t>(layer.entries - first));
+    std::iota(all.back().begin(), all.back().end(), first);
+  }
+  return all;
+}
+
+// Of one head, the `count` entries that stay.
+std::vector<int32_t> SelectHead(const std::vector<float>& worth, const Ranking& ranking,
+                                int32_t count, const uint32_t* birth, int64_t seen_after,
+                                const TurnRules& rules) {
+  if (rules.none() || count == static_cast<int32_t>(worth.size())) {
+    return SelectAround(worth, count, ranking.sinks, ranking.recent);
+  }
+  return SelectByTurns(
+      OrderKeys(worth, ranking.sinks, ranking.recent),
+      [birth](int32_t index) { return int64_t{birth[index]}; }, count, seen_after, rules);
+}
+
 }  // namespace
+
+LayerView LayerView::HeadAlone(int32_t head) const {
+  const int32_t begin = equal() ? 0 : first[head];
+  const int64_t at = head * capacity + begin;
+  LayerView alone = *this;
+  alone.kv_heads = 1;
+  alone.entries = entries - begin;
+  alone.k += at * head_dim;
+  alone.v += at * head_dim;
+  alone.score += at;
+  alone.birth += at;
+  alone.first = {};
+  return alone;
+}
 
 std::vector<float> MeanScores(const LayerView& layer) {
   std::vector<float> means(static_cast<size_t>(layer.entries));
@@ -37,11 +74,12 @@ std::vector<float> MeanScores(const LayerView& layer) {
 }
 
 Selection Policy::Select(const LayerView& layer, int32_t keep, const TurnRules& rules) const {
+  if (splits_heads()) {
+    return SelectSplit(layer, keep, rules);
+  }
   const int32_t count = KeptCount(keep, layer.entries);
   if (count == layer.entries) {
-    std::vector<int32_t> all(static_cast<size_t>(count));
-    std::iota(all.begin(), all.end(), 0);
-    return Selection(static_cast<size_t>(layer.kv_heads), all);
+    return All(layer);
   }
   const Ranking ranking = DoRank(layer, count);
   const size_t rankings = ranking.worth.size();
@@ -52,16 +90,43 @@ Selection Policy::Select(const LayerView& layer, int32_t keep, const TurnRules& 
     const std::vector<float>& worth = ranking.worth[rankings == 1 ? 0 : head];
     CONCERTINA_CHECK(worth.size() == static_cast<size_t>(layer.entries),
                      "a policy must rank every entry");
-    if (rules.none()) {
-      kept.push_back(head > 0 && rankings == 1
-                         ? kept.front()
-                         : SelectAround(worth, count, ranking.sinks, ranking.recent));
-      continue;
+    kept.push_back(head > 0 && rankings == 1 && rules.none()
+                       ? kept.front()
+                       : SelectHead(worth, ranking, count, layer.birth + head * layer.capacity,
+                                    layer.seen_after, rules));
+  }
+  return kept;
+}
+
+Selection Policy::SelectSplit(const LayerView& layer, int32_t keep, const TurnRules& rules) const {
+  if (keep >= layer.entries) {
+    return All(layer);
+  }
+  std::vector<LayerView> heads;
+  std::vector<Ranking> rankings;
+  std::vector<std::vector<float>> worth;
+  std::vector<int32_t> holds;
+  for (int32_t head = 0; head < layer.kv_heads; ++head) {
+    heads.push_back(layer.HeadAlone(head));
+    holds.push_back(heads.back().entries);
+    rankings.push_back(DoRank(heads.back(), std::min(keep, holds.back())));
+    worth.push_back(std::move(rankings.back().worth.at(0)));
+    CONCERTINA_CHECK(worth.back().size() == static_cast<size_t>(holds.back()),
+                     "a policy must rank every entry");
+  }
+  const int32_t share = KeptCount(keep, layer.entries);
+  std::vector<int32_t> counts = SplitByWorth(worth, share, rules.floor());
+  if (layer.entries_per_page > 0) {
+    const int64_t pages = (share + layer.entries_per_page - 1) / layer.entries_per_page;
+    FitPages(pages * layer.kv_heads, layer.entries_per_page, holds, rules.floor(), &counts);
+  }
+  Selection kept;
+  for (int32_t head = 0; head < layer.kv_heads; ++head) {
+    kept.push_back(SelectHead(worth[head], rankings[head], counts[head], heads[head].birth,
+                              layer.seen_after, rules));
+    for (int32_t& index : kept.back()) {
+      index += layer.equal() ? 0 : layer.first[head];
     }
-    const uint32_t* birth = layer.birth + head * layer.capacity;
-    kept.push_back(SelectByTurns(
-        OrderKeys(worth, ranking.sinks, ranking.recent),
-        [birth](int32_t index) { return int64_t{birth[index]}; }, count, layer.seen_after, rules));
   }
   return kept;
 }

@@ -20,6 +20,7 @@ struct PolicyOptions {
   MergeMode merge = MergeMode::kMean;  // elastic
   bool pure_sink = false;              // elastic: first and last accept no merges
   std::optional<double> slope_r;  // concertina: deepest layer's share over the first's; 1 is even
+  bool adaptive_heads = false;    // concertina: a layer's heads may differ in how much they keep
 };
 
 // All entries of one layer at a fold, in birth order; strides are `capacity` entries per KV head.
@@ -27,14 +28,22 @@ struct LayerView {
   int32_t layer = 0;
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
-  int32_t entries = 0;  // per head
+  int32_t entries = 0;  // per head; of the longest where heads differ
   int64_t capacity = 0;
   int64_t seen_after = 0;           // tokens seen once the prompt is in: cnt = seen_after - birth
   const float* k = nullptr;         // [kv_heads][capacity][head_dim], rotated
   const float* v = nullptr;         // [kv_heads][capacity][head_dim]
   const float* score = nullptr;     // [kv_heads][capacity], S
   const uint32_t* birth = nullptr;  // [kv_heads][capacity]
+  // [kv_heads]: where a head's entries begin, those before are void; empty: at 0 in all heads.
+  std::span<const int32_t> first;
+  // Pages must not be more than if heads kept the same, of so many entries each; 0: may be.
+  int32_t entries_per_page = 0;
 
+  bool equal() const { return first.empty(); }
+  // One head alone, from its first entry on.
+  LayerView HeadAlone(int32_t head) const;
+  // Scores of all entries; only where heads do not differ.
   std::span<const float> Scores(int32_t head) const {
     return {score + head * capacity, static_cast<size_t>(entries)};
   }
@@ -43,8 +52,8 @@ struct LayerView {
 // S of every entry, mean over the KV heads.
 std::vector<float> MeanScores(const LayerView& layer);
 
-// kept[h]: ascending indices of the entries KV head h keeps. Heads may differ in which, not (yet)
-// in how many.
+// kept[h]: ascending indices of the entries KV head h keeps. Heads differ in how many only under a
+// policy that splits heads.
 using Selection = std::vector<std::vector<int32_t>>;
 
 // The order in which a layer's entries are kept: the first `sinks` and the newest `recent` before
@@ -103,6 +112,9 @@ class Policy {
   // every layer, and LayerWeights of all of them holds from there on.
   virtual bool measures_layers() const { return false; }
   virtual std::vector<float> Concentration(const LayerView& layer) const;
+  // True: heads of a layer keep what is worth most, whichever head it is of (head_shares.h). The
+  // policy is then asked for the ranking of one head at a time.
+  virtual bool splits_heads() const { return false; }
   // One weight > 0 per layer for a split of `total` entries per KV head. Empty: slope_r().
   virtual std::vector<double> LayerWeights(std::span<const std::vector<float>> concentrations,
                                            int64_t total) const;
@@ -111,8 +123,9 @@ class Policy {
   // False: pins and folds by turns are refused (TurnRules).
   virtual bool follows_turn_rules() const { return true; }
 
-  // Chooses KeptCount(keep) entries of every head; the first, the newest and what is pinned are
-  // always among them. REQUIRES: keep >= rules.floor(), or all there are.
+  // Chooses KeptCount(keep) entries of every head, or keep x heads of all where heads are split;
+  // the first, the newest and what is pinned are always among them. REQUIRES: keep >=
+  // rules.floor(), or all there are.
   Selection Select(const LayerView& layer, int32_t keep,
                    const TurnRules& rules = TurnRules()) const;
 
@@ -133,6 +146,7 @@ class Policy {
   virtual int32_t DoVictim(const DecodeView& head) const = 0;
 
  private:
+  Selection SelectSplit(const LayerView& layer, int32_t keep, const TurnRules& rules) const;
   int32_t VictimByTurns(const DecodeView& head, const TurnRules& rules) const;
 };
 

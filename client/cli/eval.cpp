@@ -223,10 +223,9 @@ void AddDataFlags(CLI::App& command, EvalFlags& flags) {
 
 void AddSettingFlags(CLI::App& command, EvalFlags& flags) {
   command
-      .add_option(
-          "--policies", flags.settings.policies,
-          "Policies to compare with the full cache, such as concertina,h2o; of elastic also\n"
-          "elastic:pure-sink and elastic:merge=none")
+      .add_option("--policies", flags.settings.policies,
+                  "Policies to compare with the full cache, such as concertina,h2o; with options\n"
+                  "elastic:pure-sink, elastic:merge=none and concertina:adaptive-heads")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str();

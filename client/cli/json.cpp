@@ -92,6 +92,7 @@ json ToJson(const v1::CachePolicy& policy) {
   out["pin_system_prompt"] = policy.pin_system_prompt();
   if (policy.probe_tokens() > 0) out["probe_tokens"] = policy.probe_tokens();
   if (policy.min_quality() > 0) out["min_quality"] = policy.min_quality();
+  if (policy.adaptive_heads()) out["adaptive_heads"] = true;
   if (policy.name() == "elastic") {
     out["pure_sink"] = policy.pure_sink();
     out["merge"] = Plain(v1::MergeMode_Name(policy.merge()), sizeof("MERGE_MODE_") - 1);

@@ -40,6 +40,8 @@ void CacheFlags::AddTo(CLI::App& command) {
       ->check(CLI::IsMember({"bf16", "f32", "int8", "packed"}));
   command.add_flag("--pure-sink", pure_sink,
                    "elastic only: the first and last entry accept no merges");
+  command.add_flag("--adaptive-heads", adaptive_heads,
+                   "concertina only: heads of a layer may differ in how much they keep");
   command.add_option("--merge", merge, "elastic only: mean, mass, none or v_only")
       ->check(CLI::IsMember({"mean", "mass", "none", "v_only"}));
   command
@@ -62,13 +64,14 @@ void CacheFlags::AddProbeTo(CLI::App& command) {
 
 bool CacheFlags::has_policy() const {
   return !policy.empty() || !entry_type.empty() || !merge.empty() || !turn_fold.empty() ||
-         pure_sink || pin_system || probe_tokens || min_quality > 0;
+         pure_sink || adaptive_heads || pin_system || probe_tokens || min_quality > 0;
 }
 
 v1::CachePolicy CacheFlags::Policy() const {
   v1::CachePolicy out;
   out.set_name(policy);
   out.set_pure_sink(pure_sink);
+  out.set_adaptive_heads(adaptive_heads);
   if (!entry_type.empty()) out.set_entry_type(kEntryTypes.at(entry_type));
   if (!merge.empty()) out.set_merge(kMergeModes.at(merge));
   if (!turn_fold.empty()) out.set_turn_fold(kTurnFolds.at(turn_fold));
@@ -106,8 +109,8 @@ void ConversationFlags::AddSessionTo(CLI::App& command) {
   CLI::Option* session = command.add_option(
       "--session", session_id, "Talk in this open session, and leave it open at the end");
   for (const char* name :
-       {"--policy", "--budget", "--entry-type", "--pure-sink", "--merge", "--turn-fold",
-        "--probe-tokens", "--min-quality", "--system", "--pin-system"}) {
+       {"--policy", "--budget", "--entry-type", "--pure-sink", "--adaptive-heads", "--merge",
+        "--turn-fold", "--probe-tokens", "--min-quality", "--system", "--pin-system"}) {
     session->excludes(command.get_option(name));
   }
 }

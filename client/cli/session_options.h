@@ -10,7 +10,8 @@
 
 namespace concertina::cli {
 
-// Flags about a cache: --policy --budget --entry-type --pure-sink --merge --turn-fold. Values are
+// Flags about a cache: --policy --budget --entry-type --pure-sink --merge --turn-fold
+// --adaptive-heads. Values are
 // checked while the command line is parsed. AddProbeTo: --probe-tokens --min-quality, of sessions
 // only.
 struct CacheFlags {
@@ -20,6 +21,7 @@ struct CacheFlags {
   std::string merge;
   std::string turn_fold;
   bool pure_sink = false;
+  bool adaptive_heads = false;
   bool pin_system = false;  // a flag of conversations only
   std::optional<int32_t> probe_tokens;
   double min_quality = 0;

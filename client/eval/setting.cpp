@@ -55,6 +55,8 @@ absl::StatusOr<v1::CachePolicy> ParsePolicy(const std::string& text) {
     v1::MergeMode merge = v1::MERGE_MODE_UNSPECIFIED;
     if (words[i] == "pure-sink") {
       policy.set_pure_sink(true);
+    } else if (words[i] == "adaptive-heads") {
+      policy.set_adaptive_heads(true);
     } else if (pair.size() == 2 && pair[0] == "merge" &&
                v1::MergeMode_Parse("MERGE_MODE_" + absl::AsciiStrToUpper(pair[1]), &merge)) {
       policy.set_merge(merge);

@@ -94,6 +94,9 @@ absl::StatusOr<DevicePolicy> DevicePolicy::Make(const std::string& name,
     return absl::UnimplementedError(
         absl::StrCat("policy ", name, " has no rule for victims on a device"));
   }
+  if ((*policy)->splits_heads()) {
+    return absl::UnimplementedError("heads of a layer keep the same number of entries on a device");
+  }
   const Victims victims = (*policy)->keeps_everything() ? Victims::kNone
                           : elastic                     ? Victims::kFixedPoint
                                                         : Victims::kLeastOutsideRecentHalf;

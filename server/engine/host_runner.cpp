@@ -19,6 +19,9 @@ absl::Status MayPack(const CacheSpec& spec, const Policy& policy, int64_t head_d
   if (spec.turn_fold != TurnFold::kRefold) {
     return absl::FailedPreconditionError("packed entries of all turns are folded together");
   }
+  if (policy.splits_heads()) {
+    return absl::FailedPreconditionError("packed entries are the same number in every head");
+  }
   if (head_dim > kPackedHeadDimMax) {
     return absl::FailedPreconditionError("the model's heads are too large for packed entries");
   }
@@ -35,6 +38,9 @@ absl::StatusOr<std::unique_ptr<ConversationCache>> HostRunner::MakeCache(const C
   if (!policy.ok()) return policy.status();
   if (spec.turn_fold != TurnFold::kRefold && !(*policy)->follows_turn_rules()) {
     return absl::InvalidArgumentError("this policy folds all turns together");
+  }
+  if (spec.turn_fold != TurnFold::kRefold && (*policy)->splits_heads()) {
+    return absl::InvalidArgumentError("heads are split only where all turns are folded together");
   }
   const LanguageConfig& config = language_.config();
   if (absl::Status may = MayPack(spec, **policy, config.head_dim); !may.ok()) return may;

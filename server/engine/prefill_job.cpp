@@ -8,6 +8,9 @@
 namespace concertina {
 namespace {
 
+// Added to a logit it leaves no probability, and is finite, as differences of logits must be.
+constexpr float kHidden = -1e30f;
+
 PackedKeys::Shape ShapeFor(const LanguageConfig& config, AttentionPrecision precision,
                            int64_t capacity) {
   return {.precision = precision,
@@ -94,6 +97,15 @@ void PrefillJob::BeginLayer() {
   packed_ = PackedKeys(packed_shape_, packed_memory_.floats());
   packed_.Append(prompt_.k, prompt_.v, prompt_.old_entries, prompt_.capacity * head_dim_,
                  head_dim_);
+  if (!prompt_.first.empty()) HideVoidEntries();
+}
+
+void PrefillJob::HideVoidEntries() {
+  Grow(bias_, kv_heads_ * prompt_.capacity);
+  std::fill(bias_.begin(), bias_.end(), 0.0f);
+  for (int32_t head = 0; head < kv_heads_; ++head) {
+    std::fill_n(bias_.begin() + head * prompt_.capacity, prompt_.first[head], kHidden);
+  }
 }
 
 void PrefillJob::StoreKeysAndValues(const LanguageModel::Projected& projected, int32_t rows) {
@@ -127,6 +139,8 @@ void PrefillJob::Attend(const LanguageModel::Projected& projected, int32_t rows)
   args.packed = &packed_;
   args.v = prompt_.v;
   args.kv_head_stride = prompt_.capacity * head_dim_;
+  args.key_bias = prompt_.first.empty() ? nullptr : bias_.data();
+  args.key_bias_stride = prompt_.capacity;
   args.rows = rows;
   args.first_key = prompt_.old_entries + row_;
   args.out = Grow(buffers_.attention, rows * width);
@@ -184,7 +198,7 @@ const float* PrefillJob::last_hidden() const {
 
 int64_t PrefillJob::bytes() const {
   const size_t floats = hidden_.capacity() + embeddings_.capacity() + k_.capacity() +
-                        v_.capacity() + score_.capacity() + adapter_.capacity();
+                        v_.capacity() + score_.capacity() + bias_.capacity() + adapter_.capacity();
   const size_t metadata = positions_.capacity() * sizeof(int32_t) +
                           birth_.capacity() * sizeof(uint32_t) +
                           mass_.capacity() * sizeof(uint16_t);
@@ -195,7 +209,7 @@ int64_t PrefillJob::BytesBound(const LanguageConfig& config, int64_t positions) 
   // Twice the embeddings where the prompt is read twice.
   const int64_t row = 2 * config.hidden * sizeof(float) + sizeof(float) + sizeof(int32_t);
   const int64_t entry =
-      (2 * int64_t{config.head_dim} + 1) * sizeof(float) + sizeof(uint32_t) + sizeof(uint16_t);
+      (2 * int64_t{config.head_dim} + 2) * sizeof(float) + sizeof(uint32_t) + sizeof(uint16_t);
   int64_t packed = 0;
   for (const auto precision : {AttentionPrecision::kF32, AttentionPrecision::kBf16}) {
     packed = std::max(packed, PackedKeys::FloatsFor(ShapeFor(config, precision, positions)));

@@ -34,6 +34,7 @@ class PrefillJob final : public PromptPass {
 
  private:
   void BeginLayer();
+  void HideVoidEntries();
   void StoreKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
   void ScatterKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
   void Attend(const LanguageModel::Projected& projected, int32_t rows);
@@ -53,6 +54,7 @@ class PrefillJob final : public PromptPass {
   std::vector<float> adapter_;
   // One layer's working set.
   std::vector<float> k_, v_, score_;
+  std::vector<float> bias_;  // of layers whose heads differ in length
   std::vector<uint32_t> birth_;
   std::vector<uint16_t> mass_;
   LayerPrompt prompt_{};

@@ -27,7 +27,7 @@ ProbePass::ProbePass(const LanguageModel& language, const SessionCache& cache,
 
 absl::Status ProbePass::Begin() {
   for (int32_t layer = 0; layer < layers_; ++layer) {
-    capacity_ = std::max<int64_t>(capacity_, cache_.EntriesIn(layer, 0) + 1);
+    capacity_ = std::max<int64_t>(capacity_, cache_.OldEntries(layer) + 1);
   }
   const bool exact = cache_.layout().type() == EntryType::kF32;
   shape_ = {.precision = exact ? AttentionPrecision::kF32 : AttentionPrecision::kBf16,

@@ -6,6 +6,8 @@
 namespace concertina::testing {
 namespace {
 
+constexpr std::string_view kAdaptive = "concertina_adaptive";
+
 uint64_t Mix(uint64_t x) {
   x += 0x9e3779b97f4a7c15U;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
@@ -49,7 +51,7 @@ LayerWriter ElementWriter(uint32_t session) {
   return [session](const SessionCache& cache, int layer, LayerPrompt* prompt) {
     const CacheShape shape = cache.shape();
     for (int head = 0; head < shape.kv_heads; ++head) {
-      for (int32_t i = 0; i < prompt->entries(); ++i) {
+      for (int32_t i = prompt->First(head); i < prompt->entries(); ++i) {
         const int64_t at = head * prompt->capacity + i;
         const uint32_t birth = prompt->birth[at];
         const uint64_t noise = Mix(Mix(birth + (uint64_t{session} << 32)) + layer * 17 + head);
@@ -145,8 +147,17 @@ std::unique_ptr<PagePool> MakePool(int64_t pages, CacheShape shape) {
   return *std::move(pool);
 }
 
+std::vector<std::string_view> PoliciesToTest() {
+  const auto registered = PolicyNames();
+  std::vector<std::string_view> names(registered.begin(), registered.end());
+  names.push_back(kAdaptive);
+  return names;
+}
+
 std::shared_ptr<const Policy> PolicyOf(std::string_view name, const PolicyOptions& options) {
-  auto policy = MakePolicy(name, options);
+  PolicyOptions chosen = options;
+  chosen.adaptive_heads |= name == kAdaptive;
+  auto policy = MakePolicy(name == kAdaptive ? "concertina" : name, chosen);
   if (!policy.ok()) {
     throw std::runtime_error(policy.status().ToString());
   }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -53,6 +54,9 @@ struct HeadContents {
 HeadContents Contents(const SessionCache& cache, int layer, int head);
 
 std::unique_ptr<PagePool> MakePool(int64_t pages, CacheShape shape);
+// Every registered policy, and "concertina_adaptive": `concertina` with adaptive heads.
+std::vector<std::string_view> PoliciesToTest();
+// One of those, or by name with options. Throws std::runtime_error where there is none.
 std::shared_ptr<const Policy> PolicyOf(std::string_view name, const PolicyOptions& options = {});
 
 }  // namespace concertina::testing

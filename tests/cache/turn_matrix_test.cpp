@@ -17,6 +17,7 @@ using testing::Element;
 using testing::ElementWriter;
 using testing::HeadContents;
 using testing::MakePool;
+using testing::PoliciesToTest;
 using testing::PolicyOf;
 using testing::Prefill;
 using testing::StoredError;
@@ -82,7 +83,9 @@ class TurnMatrixTest : public ::testing::TestWithParam<std::string_view> {
     for (int layer = 0; layer < shape.layers; ++layer) {
       for (int head = 0; head < shape.kv_heads; ++head) {
         const HeadContents held = Contents(cache, layer, head);
-        ASSERT_EQ(held.births.size(), static_cast<size_t>(cache.EntriesIn(layer, 0)));
+        if (!cache.policy().splits_heads()) {
+          ASSERT_EQ(held.births.size(), static_cast<size_t>(cache.EntriesIn(layer, 0)));
+        }
         ASSERT_EQ(held.births.front(), 0U);
         ASSERT_EQ(held.births.back(), cache.seen() - 1);
       }
@@ -138,6 +141,9 @@ TEST_P(TurnMatrixTest, KeepsPinsAndBudgetThroughFoldsAndSteps) {
         if (policy->keeps_everything() && budget.unit == Budget::Unit::kBytes) {
           continue;  // refused, as without turn rules
         }
+        if (policy->splits_heads() && fold != TurnFold::kRefold) {
+          continue;  // refused
+        }
         SessionCache cache(pool.get(), shape.cache, shape.type, policy, budget,
                            OnContextEnd::kRefuse, fold);
         ASSERT_NO_FATAL_FAILURE(Hold(cache))
@@ -153,8 +159,8 @@ TEST_P(TurnMatrixTest, KeepsPinsAndBudgetThroughFoldsAndSteps) {
 // what is left of the budget is the new turn's.
 TEST_P(TurnMatrixTest, IsolatedTurnsLeaveEarlierOnesAlone) {
   const auto policy = PolicyOf(GetParam());
-  if (!policy->follows_turn_rules()) {
-    EXPECT_EQ(policy->name(), "official");
+  if (!policy->follows_turn_rules() || policy->splits_heads()) {
+    EXPECT_TRUE(policy->name() == "official" || policy->splits_heads());
     return;
   }
   for (const Shape& shape : kShapes) {
@@ -189,8 +195,8 @@ TEST_P(TurnMatrixTest, IsolatedTurnsLeaveEarlierOnesAlone) {
 // However different the entries are worth, every turn has its part by length.
 TEST_P(TurnMatrixTest, FairTurnsShareByLength) {
   const auto policy = PolicyOf(GetParam());
-  if (!policy->follows_turn_rules() || policy->keeps_everything()) {
-    EXPECT_TRUE(policy->name() == "official" || policy->name() == "full");
+  if (!policy->follows_turn_rules() || policy->keeps_everything() || policy->splits_heads()) {
+    EXPECT_TRUE(policy->name() == "official" || policy->name() == "full" || policy->splits_heads());
     return;
   }
   const CacheShape shape{.layers = 1, .kv_heads = 2, .head_dim = 16};
@@ -225,7 +231,7 @@ TEST_P(TurnMatrixTest, FairTurnsShareByLength) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(AllPolicies, TurnMatrixTest, ::testing::ValuesIn(PolicyNames()),
+INSTANTIATE_TEST_SUITE_P(AllPolicies, TurnMatrixTest, ::testing::ValuesIn(PoliciesToTest()),
                          [](const auto& param) { return std::string(param.param); });
 
 }  // namespace

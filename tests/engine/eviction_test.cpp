@@ -57,6 +57,7 @@ void ExpectSame(RecordingSink& a, RecordingSink& b) {
 struct Setup {
   const char* policy;
   Budget budget;
+  bool adaptive_heads = false;
 };
 
 class Rebuild : public ::testing::TestWithParam<Setup> {};
@@ -67,6 +68,7 @@ TEST_P(Rebuild, GivesTheSameTokens) {
   CacheOptions options;
   options.policy = GetParam().policy;
   options.budget = GetParam().budget;
+  options.policy_options.adaptive_heads = GetParam().adaptive_heads;
   const std::string evicted = engine.OpenId(options), kept = engine.OpenId(options);
   const auto image = PlainImage(*TinyModel(), 0.4f);
   for (int turn = 0; turn < 6; ++turn) {
@@ -93,6 +95,7 @@ TEST_P(Rebuild, GivesTheSameTokens) {
 INSTANTIATE_TEST_SUITE_P(Policies, Rebuild,
                          ::testing::Values(Setup{"concertina", Budget::Ratio(0.2)},
                                            Setup{"concertina", Budget::Tokens(12)},
+                                           Setup{"concertina", Budget::Ratio(0.2), true},
                                            Setup{"elastic", Budget::Ratio(0.3)},
                                            Setup{"full", Budget::Ratio(1)}));
 

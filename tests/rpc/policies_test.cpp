@@ -86,6 +86,19 @@ TEST_F(PoliciesTest, WhatPositionsDoAtTheEndOfTheContext) {
   EXPECT_EQ(cache.next_position(), cache.tokens_seen() / 2);
 }
 
+TEST_F(PoliciesTest, HeadsMayDifferInLengthWithinTheBudget) {
+  StartServer();
+  v1::OpenSessionRequest open = OpenWith("concertina", 0.3);
+  open.mutable_policy()->set_adaptive_heads(true);
+  const std::string id = OpenOrDie(stub(), open);
+  EXPECT_TRUE(SessionOrDie(id).policy().adaptive_heads());
+  for (const char* question : {"Which animal is it?", "And what else is there?"}) {
+    ASSERT_TRUE(RunTurn(stub(), TextTurn(id, question, 8)).status.ok());
+    const v1::CacheState cache = SessionOrDie(id).cache();
+    EXPECT_EQ(cache.live_entries(), cache.budget_entries());
+  }
+}
+
 TEST_F(PoliciesTest, OptionsThatWouldNotActAreRefused) {
   StartServer();
   for (const std::string& name : Policies()) {
@@ -96,7 +109,15 @@ TEST_F(PoliciesTest, OptionsThatWouldNotActAreRefused) {
     v1::OpenSessionRequest merge = OpenWith(name, 0.5);
     merge.mutable_policy()->set_merge(v1::MERGE_MODE_NONE);
     EXPECT_EQ(FieldRefused(merge), "policy.merge") << name;
+    if (name == "concertina") continue;
+    v1::OpenSessionRequest heads = OpenWith(name, 0.5);
+    heads.mutable_policy()->set_adaptive_heads(true);
+    EXPECT_EQ(FieldRefused(heads), "policy.adaptive_heads") << name;
   }
+  v1::OpenSessionRequest turns = OpenWith("concertina", 0.5);
+  turns.mutable_policy()->set_adaptive_heads(true);
+  turns.mutable_policy()->set_turn_fold(v1::TURN_FOLD_FAIR);
+  EXPECT_EQ(FieldRefused(turns), "policy.adaptive_heads");
   v1::OpenSessionRequest rebase = OpenWith("official", 0.5);
   rebase.mutable_policy()->set_on_context_end(v1::ON_CONTEXT_END_REBASE);
   EXPECT_EQ(FieldRefused(rebase), "policy.on_context_end");

@@ -10,6 +10,7 @@
 namespace concertina {
 namespace {
 
+constexpr std::string_view kConcertina = "concertina";
 constexpr std::string_view kElastic = "elastic";
 
 absl::StatusOr<MergeMode> ParseMerge(v1::MergeMode mode) {
@@ -81,6 +82,9 @@ absl::Status CheckPolicyOptions(const v1::CachePolicy& policy, std::string_view 
   if (name != kElastic && policy.pure_sink()) {
     return FieldError("policy.pure_sink", "only policy \"elastic\" has it");
   }
+  if (name != kConcertina && policy.adaptive_heads()) {
+    return FieldError("policy.adaptive_heads", "only policy \"concertina\" has it");
+  }
   if (name != kElastic && policy.merge() != v1::MERGE_MODE_UNSPECIFIED) {
     return FieldError("policy.merge", "only policy \"elastic\" has it");
   }
@@ -114,6 +118,9 @@ absl::Status ParsePolicy(const v1::CachePolicy& policy, std::string_view default
   if (*turn_fold != TurnFold::kRefold && !FollowsTurnRules(name)) {
     return FieldError("policy.turn_fold", "this policy folds all turns together");
   }
+  if (*turn_fold != TurnFold::kRefold && policy.adaptive_heads()) {
+    return FieldError("policy.adaptive_heads", "only where all turns are folded together");
+  }
   if (policy.pin_system_prompt() && !FollowsTurnRules(name)) {
     return FieldError("policy.pin_system_prompt", "this policy pins nothing");
   }
@@ -122,6 +129,7 @@ absl::Status ParsePolicy(const v1::CachePolicy& policy, std::string_view default
   options->policy = policy.name();
   options->policy_options.merge = *merge;
   options->policy_options.pure_sink = policy.pure_sink();
+  options->policy_options.adaptive_heads = policy.adaptive_heads();
   options->on_context_end = *on_context_end;
   options->entry_type = *entry_type;
   options->turn_fold = *turn_fold;

@@ -103,6 +103,7 @@ void Render(const SessionInfo& session, v1::Session* out) {
     policy->set_pure_sink(session.policy_options.pure_sink);
     policy->set_merge(Render(session.policy_options.merge));
   }
+  policy->set_adaptive_heads(session.policy_options.adaptive_heads);
   policy->set_on_context_end(session.on_context_end == OnContextEnd::kRebase
                                  ? v1::ON_CONTEXT_END_REBASE
                                  : v1::ON_CONTEXT_END_REFUSE);
