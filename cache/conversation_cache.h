@@ -39,6 +39,8 @@ class ConversationCache {
   virtual const Budget& budget() const = 0;
   virtual absl::Status SetBudget(Budget budget) = 0;
   virtual EffectiveBudget effective_budget() const = 0;
+  // Policy::repeats_prompts().
+  virtual bool repeats_prompts() const { return false; }
   // False: turns are refolded and nothing is pinned.
   virtual bool follows_turn_rules() const = 0;
   // Entries a budget would grant to every layer and head at least, once `seen` tokens were seen.

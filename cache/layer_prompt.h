@@ -12,14 +12,16 @@ namespace concertina {
 //
 // SessionCache::LoadLayer fills everything of the old entries and score, birth and mass of the new
 // ones; the engine writes the new entries' k (rotated at their positions) and v, and attention adds
-// its column sums to `score`. FoldLayer only reads.
+// its column sums to `score`. FoldLayer only reads, but for `score` after a repetition.
 struct LayerPrompt {
   float* k = nullptr;         // [kv_heads][capacity][head_dim], rotated
   float* v = nullptr;         // [kv_heads][capacity][head_dim]
   float* score = nullptr;     // [kv_heads][capacity], S
   uint32_t* birth = nullptr;  // [kv_heads][capacity]
   uint16_t* mass = nullptr;   // [kv_heads][capacity]
-  int64_t capacity = 0;       // entries per head; at least SessionCache::PrefillEntries()
+  // Null, or [kv_heads][capacity], 0 when loaded: what the prompt's repetition paid to its entries.
+  float* repeated = nullptr;
+  int64_t capacity = 0;  // entries per head; at least SessionCache::PrefillEntries()
 
   int32_t old_entries = 0;  // per head; of the longest where heads differ
   int32_t new_entries = 0;  // per head: the prompt's tokens

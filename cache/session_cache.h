@@ -102,6 +102,7 @@ class SessionCache final : public ConversationCache {
   LayerSplit layer_split() const;
   // What the budget comes to for the entries held now.
   EffectiveBudget effective_budget() const override;
+  bool repeats_prompts() const override { return policy_->repeats_prompts(); }
   // Packed entries know neither pins nor turns.
   bool follows_turn_rules() const override { return policy_->follows_turn_rules() && !packs(); }
   int64_t EntriesAffordable(const Budget& budget, int64_t seen) const override;
@@ -135,9 +136,10 @@ class SessionCache final : public ConversationCache {
   // Fills the workspace for a layer: see LayerPrompt. REQUIRES: prompt->capacity >=
   // PrefillEntries().
   void LoadLayer(int layer, LayerPrompt* prompt) const;
-  // Selects, merges and stores the kept entries; the layer's old pages are given back before new
-  // ones are taken. A policy that only appends keeps them and adds the new entries.
-  // RESOURCE_EXHAUSTED when pages lack: the layer is then lost, call Clear().
+  // Counts the prompt's repetition, if it was read, then selects, merges and stores the kept
+  // entries; the layer's old pages are given back before new ones are taken. A policy that only
+  // appends keeps them and adds the new entries. RESOURCE_EXHAUSTED when pages lack: the layer is
+  // then lost, call Clear().
   absl::StatusOr<FoldReport> FoldLayer(int layer, const LayerPrompt& prompt);
   // True from a BeginPrefill whose prompt is to be read twice (Policy::measures_layers) until every
   // layer was measured. A prefill that does not measure is folded to even shares.

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cache/check.h"
+#include "cache/repetition.h"
 #include "cache/session_cache.h"
 
 // A turn's prompt: layer by layer, the entries kept so far and the prompt's are folded to the
@@ -139,6 +140,9 @@ void SessionCache::LoadLayer(int layer, LayerPrompt* prompt) const {
       birth[i] = static_cast<uint32_t>(seen_ + i - cache.entries());
       mass[i] = 1;
     }
+    if (prompt->repeated != nullptr) {
+      std::fill_n(prompt->repeated + head * prompt->capacity, entries, 0.0F);
+    }
   }
 }
 
@@ -154,6 +158,9 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
     if (absl::Status made = MakeWayForPins(); !made.ok()) {
       return made;
     }
+  }
+  if (prompt.repeated != nullptr) {
+    CountRepetition(prompt, shape_.kv_heads, seen_ + prefill_tokens_);
   }
   LayerView view = ViewOf(layer, prompt, shape_, seen_ + prefill_tokens_);
   if (budget_.unit == Budget::Unit::kBytes) {

@@ -12,6 +12,7 @@ namespace concertina {
 using PolicyMaker = absl::StatusOr<std::shared_ptr<const Policy>> (*)(const PolicyOptions&);
 
 absl::StatusOr<std::shared_ptr<const Policy>> MakeConcertina(const PolicyOptions& options);
+absl::StatusOr<std::shared_ptr<const Policy>> MakeConcertinaHq(const PolicyOptions& options);
 absl::StatusOr<std::shared_ptr<const Policy>> MakeElastic(const PolicyOptions& options);
 absl::StatusOr<std::shared_ptr<const Policy>> MakeFull(const PolicyOptions& options);
 absl::StatusOr<std::shared_ptr<const Policy>> MakeH2o(const PolicyOptions& options);

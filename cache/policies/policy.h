@@ -19,7 +19,9 @@ enum class OnContextEnd { kRebase, kRefuse };
 struct PolicyOptions {
   MergeMode merge = MergeMode::kMean;  // elastic
   bool pure_sink = false;              // elastic: first and last accept no merges
-  std::optional<double> slope_r;  // concertina: deepest layer's share over the first's; 1 is even
+  // concertina, concertina-hq: deepest layer's share over the first's; 1 is even
+  std::optional<double> slope_r;
+  bool repeat_when_idle = false;  // concertina-hq: prompts are repeated between turns only
   bool adaptive_heads = false;    // concertina: a layer's heads may differ in how much they keep
 };
 
@@ -118,6 +120,9 @@ class Policy {
   // One weight > 0 per layer for a split of `total` entries per KV head. Empty: slope_r().
   virtual std::vector<double> LayerWeights(std::span<const std::vector<float>> concentrations,
                                            int64_t total) const;
+  // True: what a prompt is repeated after itself counts half of what its entries are worth
+  // (CountRepetition). The repetition is read and not stored. Only with needs_scores().
+  virtual bool repeats_prompts() const { return false; }
   virtual OnContextEnd default_on_context_end() const { return OnContextEnd::kRefuse; }
 
   // False: pins and folds by turns are refused (TurnRules).

@@ -16,6 +16,7 @@ struct Entry {
 
 constexpr Entry kPolicies[] = {
     {"concertina", MakeConcertina},
+    {"concertina-hq", MakeConcertinaHq},
     {"elastic", MakeElastic},
     {"full", MakeFull},
     {"h2o", MakeH2o},

@@ -93,6 +93,7 @@ json ToJson(const v1::CachePolicy& policy) {
   if (policy.probe_tokens() > 0) out["probe_tokens"] = policy.probe_tokens();
   if (policy.min_quality() > 0) out["min_quality"] = policy.min_quality();
   if (policy.adaptive_heads()) out["adaptive_heads"] = true;
+  if (policy.name() == "concertina-hq") out["repeat_when_idle"] = policy.repeat_when_idle();
   if (policy.name() == "elastic") {
     out["pure_sink"] = policy.pure_sink();
     out["merge"] = Plain(v1::MergeMode_Name(policy.merge()), sizeof("MERGE_MODE_") - 1);
@@ -111,6 +112,7 @@ json ToJson(const v1::Session& session) {
       {"last_used_time", Seconds(session.last_used_time())},
       {"evicted", session.evicted()},
       {"transcript_bytes", session.transcript_bytes()}};
+  if (session.policy().name() == "concertina-hq") out["repeated_turns"] = session.repeated_turns();
   if (session.has_expire_time()) out["expire_time"] = Seconds(session.expire_time());
   return out;
 }

@@ -30,8 +30,8 @@ std::string CheckBudget(const std::string& text) {
 void CacheFlags::AddTo(CLI::App& command) {
   command.add_option(
       "--policy", policy,
-      "Cache policy: concertina, elastic, full; to compare with: h2o, keydiff, local, "
-      "official, prefixkv, random, snapkv");
+      "Cache policy: concertina, concertina-hq, elastic, full; to compare with: h2o, keydiff, "
+      "local, official, prefixkv, random, snapkv");
   command.add_option("--budget", budget, "Cache budget: 0.2 (of the tokens), 256t or 64MiB")
       ->check(CheckBudget);
   command
@@ -60,11 +60,14 @@ void CacheFlags::AddProbeTo(CLI::App& command) {
       .add_option("--min-quality", min_quality,
                   "Raise the budget where fewer of them agree, in (0, 1]")
       ->check(CLI::Range(0.0, 1.0));
+  command.add_flag("--repeat-when-idle", repeat_when_idle,
+                   "concertina-hq only: read prompts the second time between turns");
 }
 
 bool CacheFlags::has_policy() const {
   return !policy.empty() || !entry_type.empty() || !merge.empty() || !turn_fold.empty() ||
-         pure_sink || adaptive_heads || pin_system || probe_tokens || min_quality > 0;
+         pure_sink || adaptive_heads || pin_system || probe_tokens || min_quality > 0 ||
+         repeat_when_idle;
 }
 
 v1::CachePolicy CacheFlags::Policy() const {
@@ -78,6 +81,7 @@ v1::CachePolicy CacheFlags::Policy() const {
   out.set_pin_system_prompt(pin_system);
   if (probe_tokens) out.set_probe_tokens(*probe_tokens);
   out.set_min_quality(min_quality);
+  out.set_repeat_when_idle(repeat_when_idle);
   return out;
 }
 
@@ -110,7 +114,8 @@ void ConversationFlags::AddSessionTo(CLI::App& command) {
       "--session", session_id, "Talk in this open session, and leave it open at the end");
   for (const char* name :
        {"--policy", "--budget", "--entry-type", "--pure-sink", "--adaptive-heads", "--merge",
-        "--turn-fold", "--probe-tokens", "--min-quality", "--system", "--pin-system"}) {
+        "--turn-fold", "--probe-tokens", "--min-quality", "--repeat-when-idle", "--system",
+        "--pin-system"}) {
     session->excludes(command.get_option(name));
   }
 }

@@ -10,10 +10,9 @@
 
 namespace concertina::cli {
 
-// Flags about a cache: --policy --budget --entry-type --pure-sink --merge --turn-fold
-// --adaptive-heads. Values are
-// checked while the command line is parsed. AddProbeTo: --probe-tokens --min-quality, of sessions
-// only.
+// Flags about a cache: --policy --budget --entry-type --pure-sink --adaptive-heads --merge
+// --turn-fold. Values are checked while the command line is parsed. Of sessions only, AddProbeTo:
+// --probe-tokens --min-quality --repeat-when-idle.
 struct CacheFlags {
   std::string policy;
   std::string budget;
@@ -25,6 +24,7 @@ struct CacheFlags {
   bool pin_system = false;  // a flag of conversations only
   std::optional<int32_t> probe_tokens;
   double min_quality = 0;
+  bool repeat_when_idle = false;  // of sessions only
 
   void AddTo(CLI::App& command);
   void AddProbeTo(CLI::App& command);

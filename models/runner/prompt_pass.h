@@ -26,6 +26,10 @@ class PromptPass {
     bool all_rows = false;  // hidden states of every row are wanted, not only the last
     int32_t last_rows = 1;  // or of so many at the end; more than 1 where RunnerTraits::probes
     std::vector<TokenSpan> pins;  // rows that stay (SessionCache::BeginPrefill); with `fold`
+    // With `fold`, [rows, hidden]: words that ask for the prompt again. They and the prompt are
+    // then read after it, by the cache's policy (Policy::repeats_prompts) and where the trained
+    // context has room for both. Empty: it is not.
+    std::vector<float> repeat_request;
   };
   virtual ~PromptPass() = default;
   PromptPass(const PromptPass&) = delete;
@@ -43,10 +47,10 @@ class PromptPass {
   // see `first_key` entries beside the slice's own.
   int32_t layer() const { return layer_; }
   int32_t row() const { return row_; }
-  int32_t tokens() const { return tokens_; }
+  int32_t tokens() const { return tokens_; }  // rows in all, a repetition's too
   virtual int64_t first_key() const = 0;
 
-  // [hidden] of the last row, before the final norm. Valid once Step returned true.
+  // [hidden] of the prompt's last row, before the final norm. Valid once Step returned true.
   virtual const float* last_hidden() const = 0;
   // [tokens, hidden], likewise: all rows with all_rows, else the last_rows at the end.
   virtual const float* hidden() const = 0;
@@ -61,7 +65,7 @@ class PromptPass {
   PromptPass(int32_t layers, int32_t tokens) : layers_(layers), tokens_(tokens) {}
 
   const int32_t layers_;
-  const int32_t tokens_;
+  int32_t tokens_;
   int32_t reads_ = 1;  // how often the prompt passes the layers; all but the last only measure
   int32_t read_ = 0;
   int32_t layer_ = 0;

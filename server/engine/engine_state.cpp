@@ -1,9 +1,15 @@
 #include "server/engine/engine_state.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 namespace concertina {
+namespace {
+
+constexpr std::string_view kRepeatRequest = "\n\nRepeat the previous context exactly:\n";
+
+}  // namespace
 
 EngineState::EngineState(EngineOptions engine_options, std::shared_ptr<const Model> shared_model,
                          std::shared_ptr<EngineObserver> shared_observer,
@@ -16,6 +22,8 @@ EngineState::EngineState(EngineOptions engine_options, std::shared_ptr<const Mod
       clock(std::move(shared_clock)),
       pool(std::move(page_pool)),
       runner(std::move(model_runner)),
+      repeat_request(
+          model->tokenizer->EncodeContinuation(kRepeatRequest, Tokenizer::Special::kInert)),
       pace(options.prefill_share, options.prefill_step) {}
 
 int64_t EngineState::RetryAfterMs() const {

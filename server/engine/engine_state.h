@@ -43,6 +43,9 @@ struct EngineState {
   // other (actions/prompt_order.h).
   std::vector<Task*> prompts;
 
+  // Between a prompt and its repetition.
+  const std::vector<int32_t> repeat_request;
+
   StepPace pace;
   SliceCost layer_cost, picture_cost, logit_cost;
 

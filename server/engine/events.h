@@ -41,6 +41,7 @@ struct SessionInfo {
   TurnFold turn_fold = TurnFold::kRefold;
   bool pin_system_prompt = false;
   QualityOptions quality;
+  int32_t repeated_turns = 0;  // whose prompts were read a second time
   CacheSnapshot cache;
   std::chrono::system_clock::time_point created;
   std::chrono::system_clock::time_point last_used;

@@ -37,26 +37,50 @@ PrefillJob::PrefillJob(const LanguageModel& language, SessionCache& cache,
       kv_heads_(language.config().kv_heads),
       head_dim_(language.config().head_dim),
       width_(language.config().hidden),
+      prompt_rows_(tokens_),
       hidden_(std::move(embeddings)) {}
 
+bool PrefillJob::Repeats() const {
+  if (!options_.fold || options_.repeat_request.empty() || !cache_.repeats_prompts()) return false;
+  int64_t before = cache_.next_position();  // positions, or entries where a rebase let some share
+  for (int32_t layer = 0; layer < layers_; ++layer) {
+    before = std::max<int64_t>(before, cache_.OldEntries(layer));
+  }
+  const auto request = static_cast<int64_t>(options_.repeat_request.size()) / width_;
+  return before + 2 * int64_t{prompt_rows_} + request <= language_.config().max_positions;
+}
+
+void PrefillJob::AppendRepetition() {
+  const auto request = static_cast<int32_t>(options_.repeat_request.size() / width_);
+  tokens_ = 2 * prompt_rows_ + request;
+  hidden_.resize(int64_t{tokens_} * width_);
+  const auto prompt = hidden_.begin();
+  const auto repeat = prompt + int64_t{prompt_rows_} * width_;
+  std::copy(options_.repeat_request.begin(), options_.repeat_request.end(), repeat);
+  std::copy(prompt, repeat, repeat + int64_t{request} * width_);
+}
+
 absl::Status PrefillJob::Begin() {
+  if (Repeats()) AppendRepetition();
   positions_.resize(tokens_);
   for (int32_t i = 0; i < tokens_; ++i) {
     positions_[i] = static_cast<int32_t>(cache_.next_position() + i);
   }
   if (options_.adapter) adapter_.assign(tokens_, 1.0f);
-  if (absl::Status status = cache_.BeginPrefill(tokens_, options_.pins); !status.ok()) {
+  if (absl::Status status = cache_.BeginPrefill(prompt_rows_, options_.pins); !status.ok()) {
     return status;
   }
   if (options_.fold && cache_.measuring()) {
     embeddings_ = hidden_;
     reads_ = 2;
   }
-  const int64_t capacity = cache_.PrefillEntries();
+  const bool repeats = tokens_ > prompt_rows_;
+  const int64_t capacity = cache_.PrefillEntries() + tokens_ - prompt_rows_;
   prompt_.capacity = capacity;
   prompt_.k = Grow(k_, kv_heads_ * capacity * head_dim_);
   prompt_.v = Grow(v_, kv_heads_ * capacity * head_dim_);
   prompt_.score = Grow(score_, kv_heads_ * capacity);
+  prompt_.repeated = repeats ? Grow(repeated_, kv_heads_ * capacity) : nullptr;
   prompt_.birth = Grow(birth_, kv_heads_ * capacity);
   prompt_.mass = Grow(mass_, kv_heads_ * capacity);
   const bool exact = cache_.layout().type() == EntryType::kF32;
@@ -150,13 +174,18 @@ void PrefillJob::Attend(const LanguageModel::Projected& projected, int32_t rows)
     return;
   }
   const int32_t window = cache_.policy().score_window();
-  const int32_t counted = window == 0 ? 0 : std::clamp(tokens_ - window - row_, 0, rows);
-  // Only the window's rows are summed. Its first tile ends where one of the prompt's does, so that
-  // the order of the sum does not depend on the slices.
-  const int32_t tile = std::min(rows, RoundUpToTile(counted));
-  AttendRows(args, 0, counted, nullptr);
-  AttendRows(args, counted, tile, prompt_.score);
-  AttendRows(args, tile, rows, prompt_.score);
+  const int32_t own = std::clamp(prompt_rows_ - row_, 0, rows);
+  const int32_t counted = window == 0 ? 0 : std::clamp(prompt_rows_ - window - row_, 0, own);
+  AttendRows(args, 0, counted, nullptr);  // only the window's are summed
+  AttendTiles(args, counted, own, prompt_.score);
+  AttendTiles(args, own, rows, prompt_.repeated);
+}
+
+void PrefillJob::AttendTiles(const PrefillAttentionArgs& args, int32_t begin, int32_t end,
+                             float* sums) {
+  const int32_t tile = std::min(end, RoundUpToTile(begin));
+  AttendRows(args, begin, tile, sums);
+  AttendRows(args, tile, end, sums);
 }
 
 void PrefillJob::AttendRows(PrefillAttentionArgs args, int32_t begin, int32_t end, float* sums) {
@@ -170,10 +199,11 @@ void PrefillJob::AttendRows(PrefillAttentionArgs args, int32_t begin, int32_t en
 }
 
 void PrefillJob::Advance(int32_t rows) {
-  // In the last layer only the last rows' output is used, unless every row is wanted.
+  // In the last layer only the prompt's last rows' output is used, unless every row is wanted.
   int32_t skip = 0;
   if (layer_ + 1 == layers_ && !options_.all_rows) {
-    skip = std::max(0, tokens_ - options_.last_rows - row_);
+    skip = std::max(0, prompt_rows_ - options_.last_rows - row_);
+    rows = std::min(rows, prompt_rows_ - row_);
     if (skip >= rows) return;
   }
   const float* adapter = options_.adapter ? adapter_.data() + row_ + skip : nullptr;
@@ -193,12 +223,14 @@ absl::Status PrefillJob::FinishLayer() {
 }
 
 const float* PrefillJob::last_hidden() const {
-  return hidden_.data() + int64_t{tokens_ - 1} * width_;
+  return hidden_.data() + int64_t{prompt_rows_ - 1} * width_;
 }
 
 int64_t PrefillJob::bytes() const {
   const size_t floats = hidden_.capacity() + embeddings_.capacity() + k_.capacity() +
-                        v_.capacity() + score_.capacity() + bias_.capacity() + adapter_.capacity();
+                        v_.capacity() + score_.capacity() + bias_.capacity() +
+                        repeated_.capacity() + options_.repeat_request.capacity() +
+                        adapter_.capacity();
   const size_t metadata = positions_.capacity() * sizeof(int32_t) +
                           birth_.capacity() * sizeof(uint32_t) +
                           mass_.capacity() * sizeof(uint16_t);
@@ -206,7 +238,8 @@ int64_t PrefillJob::bytes() const {
 }
 
 int64_t PrefillJob::BytesBound(const LanguageConfig& config, int64_t positions) {
-  // Twice the embeddings where the prompt is read twice.
+  // Twice the embeddings where the prompt is read twice to measure the layers. A repetition takes
+  // less than that beside its own rows: the words that ask for it, and what it pays.
   const int64_t row = 2 * config.hidden * sizeof(float) + sizeof(float) + sizeof(int32_t);
   const int64_t entry =
       (2 * int64_t{config.head_dim} + 2) * sizeof(float) + sizeof(uint32_t) + sizeof(uint16_t);

@@ -29,15 +29,21 @@ class PrefillJob final : public PromptPass {
   const float* last_hidden() const override;
   const float* hidden() const override { return hidden_.data(); }
   int64_t bytes() const override;
-  // The most bytes() can be while prompt and cache together stay within `positions`.
+  // The most bytes() can be while prompt, repetition and cache together stay within `positions`.
   static int64_t BytesBound(const LanguageConfig& config, int64_t positions);
 
  private:
+  // Whether there is to be a repetition, and room for it in the trained context.
+  bool Repeats() const;
+  void AppendRepetition();
   void BeginLayer();
   void HideVoidEntries();
   void StoreKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
   void ScatterKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
   void Attend(const LanguageModel::Projected& projected, int32_t rows);
+  // Rows up to `end` of the slice, with sums from `begin` on: the first tile of these ends where
+  // one of the prompt's does, so that the order of a sum does not depend on the slices.
+  void AttendTiles(const PrefillAttentionArgs& args, int32_t begin, int32_t end, float* sums);
   // Rows [begin, end) of the slice; adds their column sums to `sums` unless it is null.
   void AttendRows(PrefillAttentionArgs args, int32_t begin, int32_t end, float* sums);
   void Advance(int32_t rows);
@@ -48,12 +54,13 @@ class PrefillJob final : public PromptPass {
   StepBuffers& buffers_;
   const Options options_;
   const int32_t heads_, kv_heads_, head_dim_, width_;
+  const int32_t prompt_rows_;  // before those of its repetition
   std::vector<float> hidden_;
   std::vector<float> embeddings_;  // what to begin with again once the layers are measured
   std::vector<int32_t> positions_;
   std::vector<float> adapter_;
   // One layer's working set.
-  std::vector<float> k_, v_, score_;
+  std::vector<float> k_, v_, score_, repeated_;
   std::vector<float> bias_;  // of layers whose heads differ in length
   std::vector<uint32_t> birth_;
   std::vector<uint16_t> mass_;

@@ -26,6 +26,8 @@ struct Segment {
     Budget budget;
   };
   std::vector<BudgetChange> budget_changes;
+  // The prompt was, or on the way again will be, read a second time (PromptPass::Options).
+  bool repeated = false;
   int64_t room = 0;  // positions set aside for the prompt and its answer when the segment begins
 
   int64_t tokens() const { return static_cast<int64_t>(prompt.size() + answer.size()); }

@@ -1,10 +1,13 @@
 #include "server/engine/scheduler.h"
 
+#include <algorithm>
+
 #include "server/engine/actions/admit.h"
 #include "server/engine/actions/decode.h"
 #include "server/engine/actions/expire.h"
 #include "server/engine/actions/finish.h"
 #include "server/engine/actions/prefill.h"
+#include "server/engine/actions/refine.h"
 
 namespace concertina {
 namespace {
@@ -27,17 +30,21 @@ bool RunStep(EngineState& state) {
   EndCancelled(state);
   SweepTasks(state);
   ExpireIdleSessions(state);
+  if (!state.waiting.empty() || state.draining) GiveUpRefining(state);
   AdmitWaiting(state);
   const bool prefilled = RunPrefill(state);
   const auto begin = state.Now();
   const bool decoded = RunDecodeStep(state);
   if (decoded) state.pace.OnDecode(begin, state.Now());
   SweepTasks(state);
-  return decoded || prefilled || !state.waiting.empty();
+  if (decoded || prefilled || !state.waiting.empty()) return true;
+  return state.running.empty() && StartRefining(state);
 }
 
 EngineGauges GaugesOf(const EngineState& state) {
-  EngineGauges gauges{.requests_running = static_cast<int64_t>(state.running.size()),
+  EngineGauges gauges{.requests_running = std::count_if(
+                          state.running.begin(), state.running.end(),
+                          [](const auto& task) { return task->kind != Task::Kind::kRefine; }),
                       .requests_waiting = static_cast<int64_t>(state.waiting.size()),
                       .sessions_active = static_cast<int64_t>(state.sessions.size()),
                       .draining = state.draining,

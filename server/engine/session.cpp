@@ -1,5 +1,7 @@
 #include "server/engine/session.h"
 
+#include <algorithm>
+
 namespace concertina {
 
 int64_t EngineSession::transcript_bytes() const {
@@ -16,6 +18,11 @@ int64_t EngineSession::transcript_tokens() const {
   int64_t tokens = 0;
   for (const Segment& segment : transcript) tokens += segment.tokens();
   return tokens;
+}
+
+int32_t EngineSession::repeated_turns() const {
+  return static_cast<int32_t>(std::count_if(transcript.begin(), transcript.end(),
+                                            [](const Segment& turn) { return turn.repeated; }));
 }
 
 CacheSnapshot SnapshotOf(const ConversationCache& cache) {
@@ -55,6 +62,7 @@ SessionInfo InfoOf(const EngineSession& session) {
           .turn_fold = session.turn_fold,
           .pin_system_prompt = session.pin_system_prompt,
           .quality = session.quality,
+          .repeated_turns = session.repeated_turns(),
           .cache = cache,
           .created = session.created,
           .last_used = session.last_used,

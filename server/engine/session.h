@@ -50,6 +50,7 @@ struct EngineSession {
   const Budget& budget_in_force() const { return raised_budget ? *raised_budget : budget; }
   int64_t transcript_bytes() const;
   int64_t transcript_tokens() const;
+  int32_t repeated_turns() const;  // whose prompts were read a second time
 };
 
 CacheSnapshot SnapshotOf(const ConversationCache& cache);

@@ -18,20 +18,22 @@
 
 namespace concertina {
 
-// Work on one session: a turn, the replay of a history, or scoring. It walks through its segments
+// Work on one session: a turn, the replay of a history, scoring, or a conversation computed anew
+// while it is idle (actions/refine.h). It walks through its segments
 // (prefill, then known answer tokens) and, for a turn, goes on to generate. Engine thread only,
 // except for `cancelled`.
 //
 //   kWaiting -> kPrefill -> kDecode -> (next segment: kPrefill ...) -> kDone
 struct Task {
-  enum class Kind { kTurn, kReplay, kScore };
+  enum class Kind { kTurn, kReplay, kScore, kRefine };
   enum class Phase { kWaiting, kPrefill, kDecode, kDone };
   using TimePoint = std::chrono::steady_clock::time_point;
 
   Kind kind = Kind::kTurn;
   Phase phase = Phase::kWaiting;
   EngineSession* session = nullptr;
-  std::unique_ptr<EngineSession> owned_session;  // kScore: a session of its own, never listed
+  std::unique_ptr<EngineSession>
+      owned_session;  // kScore, kRefine: a session of its own, never listed
 
   std::deque<Segment> segments;  // front is being worked on
   size_t replayed_segments =
@@ -54,7 +56,7 @@ struct Task {
   int64_t image_tokens = 0, prompt_tokens = 0, carried_tokens = 0;
   TimePoint progress_sent;
 
-  // kReplay, kScore
+  // kReplay, kScore, kRefine
   std::function<void(absl::Status)> on_ended;
   bool fold_in_decode = false;
   // The cache was changed for the prompt now in prefill (its positions, or it has the prompt but

@@ -152,6 +152,19 @@ TEST(ConcertinaTest, OldEntriesHadMoreQueriesToBeSeenBy) {
   EXPECT_EQ(kept[1], (std::vector<int32_t>{0, 2, 4}));
 }
 
+TEST(ConcertinaHqTest, SelectsByAttentionPerQueryPerHead) {
+  // 10/4, 6/3, 5/2; 4/4, 3/3, 2/2: values do not count, ties go to the lower index.
+  const TwoHeads layer{.v = {1, 1, -1, -2, 1, 1, -3, 1, 2, 1},
+                       .score = {0, 10, 6, 5, 0, 0, 4, 3, 2, 0},
+                       .birth = {0, 1, 2, 3, 4, 0, 1, 2, 3, 4}};
+  const auto policy = PolicyOf("concertina-hq");
+  EXPECT_EQ(policy->Select(layer.View(5), 4)[0], (std::vector<int32_t>{0, 1, 3, 4}));
+  EXPECT_EQ(policy->Select(layer.View(5), 3)[1], (std::vector<int32_t>{0, 1, 4}));
+  EXPECT_EQ(policy->slope_r(), 2.5);
+  EXPECT_EQ(MakePolicy("concertina-hq", {.slope_r = 0.0}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST(ConcertinaTest, EvictsTheLeastAttendedOutsideTheRecentHalf) {
   const auto policy = PolicyOf("concertina");
   const auto victim = [&policy](const std::vector<float>& scores, int32_t cap) {

@@ -36,6 +36,7 @@ LayerPrompt* PromptWorkspace::Prepare(const SessionCache& cache) {
   k_.assign(entries * shape.head_dim, 0.0F);
   v_.assign(entries * shape.head_dim, 0.0F);
   score_.assign(entries, -1.0F);
+  repeated_.assign(cache.repeats_prompts() ? entries : 0, -1.0F);
   birth_.assign(entries, 0);
   mass_.assign(entries, 0);
   prompt_ = {.k = k_.data(),
@@ -43,6 +44,7 @@ LayerPrompt* PromptWorkspace::Prepare(const SessionCache& cache) {
              .score = score_.data(),
              .birth = birth_.data(),
              .mass = mass_.data(),
+             .repeated = repeated_.empty() ? nullptr : repeated_.data(),
              .capacity = capacity};
   return &prompt_;
 }
@@ -56,6 +58,9 @@ LayerWriter ElementWriter(uint32_t session) {
         const uint32_t birth = prompt->birth[at];
         const uint64_t noise = Mix(Mix(birth + (uint64_t{session} << 32)) + layer * 17 + head);
         prompt->score[at] += static_cast<float>(noise % 1000) / 100.0F;
+        if (prompt->repeated != nullptr) {
+          prompt->repeated[at] += static_cast<float>(noise / 1000 % 1000) / 100.0F;
+        }
         for (int64_t d = 0; i >= prompt->old_entries && d < shape.head_dim; ++d) {
           prompt->k[at * shape.head_dim + d] = Element(session, layer, head, birth, d, false);
           prompt->v[at * shape.head_dim + d] = Element(session, layer, head, birth, d, true);

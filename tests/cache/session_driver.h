@@ -21,7 +21,7 @@ class PromptWorkspace {
 
  private:
   LayerPrompt prompt_;
-  std::vector<float> k_, v_, score_;
+  std::vector<float> k_, v_, score_, repeated_;
   std::vector<uint32_t> birth_;
   std::vector<uint16_t> mass_;
 };
@@ -31,8 +31,8 @@ float Element(uint32_t session, int layer, int head, uint32_t birth, int64_t dim
 // By how much a stored Element() may differ: 0, but half a step and a clipped end for bytes.
 float StoredError(EntryType type);
 
-// Writes K, V and attention for one layer of a prefill. `prompt` is loaded; the default writes
-// Element() and pseudo-random attention.
+// Writes K, V and attention, of a repetition too where the policy asks for one, for one layer of a
+// prefill. `prompt` is loaded; the default writes Element() and pseudo-random attention.
 using LayerWriter = std::function<void(const SessionCache&, int layer, LayerPrompt*)>;
 LayerWriter ElementWriter(uint32_t session);
 

@@ -17,7 +17,8 @@ using concertina::testing::MemorySource;
 using concertina::testing::TinyLlama;
 using concertina::testing::TinyLlamaConfig;
 
-constexpr int32_t kWindow = 32;  // of snapkv
+constexpr int32_t kWindow = 32;                         // of snapkv
+const std::vector<int32_t> kRequest = {3, 1, 4, 1, 5};  // between a prompt and its repetition
 
 class WindowScoresTest : public ::testing::Test {
  protected:
@@ -47,13 +48,29 @@ class WindowScoresTest : public ::testing::Test {
     return *std::move(cache);
   }
 
-  // Reads `count` tokens in slices; the last row's hidden state, and the progress reported.
-  std::vector<float> Prompt(ConversationCache& cache, int32_t count, int32_t slice) {
+  std::vector<int32_t> Ids(int32_t count) const {
     std::vector<int32_t> ids;
     for (int32_t i = 0; i < count; ++i) ids.push_back((i * i + 5 * i) % language_->config().vocab);
+    return ids;
+  }
+
+  std::vector<float> Embedded(const std::vector<int32_t>& ids) {
     std::vector<float> x(ids.size() * language_->config().hidden);
     EXPECT_TRUE(runner_->Embed(ids, x.data()).ok());
-    const auto pass = runner_->MakePass(cache, std::move(x), {});
+    return x;
+  }
+
+  // Reads `count` tokens in slices; the last row's hidden state, and the progress reported.
+  std::vector<float> Prompt(ConversationCache& cache, int32_t count, int32_t slice) {
+    return Prompt(cache, Ids(count), slice);
+  }
+
+  std::vector<float> Prompt(ConversationCache& cache, const std::vector<int32_t>& ids,
+                            int32_t slice) {
+    std::vector<float> x = Embedded(ids);
+    PromptPass::Options options;
+    options.repeat_request = Embedded(kRequest);
+    const auto pass = runner_->MakePass(cache, std::move(x), std::move(options));
     EXPECT_TRUE(pass->Begin().ok());
     slices_ = 0;
     int64_t done = 0;
@@ -119,8 +136,8 @@ TEST_F(WindowScoresTest, AreWhatTheLastQueriesPaid) {
 }
 
 TEST_F(WindowScoresTest, DoNotDependOnSlices) {
-  for (const char* policy : {"snapkv", "prefixkv"}) {
-    for (const int32_t tokens : {33, 75, 96, 101}) {
+  for (const char* policy : {"snapkv", "prefixkv", "concertina-hq"}) {
+    for (const int32_t tokens : {33, 57, 75, 96, 101}) {
       const auto whole = Open(policy, Budget::Ratio(0.5), EntryType::kF32);
       const std::vector<float> hidden = Prompt(*whole, tokens, 4096);
       std::vector<uint32_t> births;
@@ -150,6 +167,61 @@ TEST_F(WindowScoresTest, OnlyTheFirstPromptThatMustShrinkIsReadTwice) {
     }
   }
   EXPECT_EQ(measured->live_entries(), even->live_entries());
+}
+
+// The repetition is what reading the request and the prompt once more would be.
+TEST_F(WindowScoresTest, HalfIsWhatTheRepetitionPaid) {
+  for (const EntryType type : {EntryType::kF32, EntryType::kBf16}) {
+    for (const int32_t tokens : {1, 16, 37, 60}) {
+      const auto repeating = Open("concertina-hq", Budget::Ratio(1), type);
+      const auto reading = Open("h2o", Budget::Ratio(1), type);
+      EXPECT_EQ(Prompt(*repeating, tokens, 48), Prompt(*reading, tokens, 4096));
+      EXPECT_EQ(repeating->seen(), tokens);
+      EXPECT_EQ(repeating->live_entries(), reading->live_entries());
+      const std::vector<float> once = Scores(*reading);
+      std::vector<int32_t> again = kRequest;
+      for (const int32_t id : Ids(tokens)) again.push_back(id);
+      Prompt(*reading, again, 4096);
+      const std::vector<float> twice = Scores(*reading);
+      const std::vector<float> got = Scores(*repeating);
+      const size_t stride = again.size() + tokens;  // entries per head
+      for (size_t head = 0; head < got.size() / tokens; ++head) {
+        double mean = 0, paid = 0;
+        for (int32_t i = 0; i < tokens; ++i) {
+          mean += once[head * tokens + i] / static_cast<float>(tokens - i);
+          paid += twice[head * stride + i] - once[head * tokens + i];
+        }
+        for (int32_t i = 0; i < tokens; ++i) {
+          const double first = once[head * tokens + i];
+          const double second = (twice[head * stride + i] - first) * (tokens - i) * mean / paid;
+          // Kept in 16 bits, the difference of two such: a repetition pays the less the longer.
+          ASSERT_NEAR(got[head * tokens + i], (first + second) / 2, (first + second) / 50)
+              << tokens << " " << head << " " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(WindowScoresTest, ARepetitionNeedsRoomInTheTrainedContext) {
+  const auto most = static_cast<int32_t>(language_->config().max_positions);
+  const auto fits = (most - static_cast<int32_t>(kRequest.size())) / 2;
+  for (const int32_t tokens : {fits, fits + 1}) {
+    const auto cache = Open("concertina-hq", Budget::Tokens(40), EntryType::kF32);
+    const auto twin = Open("h2o", Budget::Tokens(40), EntryType::kF32);
+    EXPECT_EQ(Prompt(*cache, tokens, 4096), Prompt(*twin, tokens, 4096));
+    EXPECT_EQ(cache->seen(), tokens);
+    const auto pass =
+        runner_->MakePass(*cache, Embedded(Ids(tokens)), {.repeat_request = Embedded(kRequest)});
+    ASSERT_TRUE(pass->Begin().ok());
+    EXPECT_EQ(pass->tokens(), tokens) << "the cache holds the first half of the context";
+    const auto fresh = Open("concertina-hq", Budget::Tokens(40), EntryType::kF32);
+    const auto first =
+        runner_->MakePass(*fresh, Embedded(Ids(tokens)), {.repeat_request = Embedded(kRequest)});
+    ASSERT_TRUE(first->Begin().ok());
+    EXPECT_EQ(first->tokens(), tokens == fits ? 2 * tokens + 5 : tokens);
+    EXPECT_LE(first->bytes(), runner_->PassBytesBound(most));
+  }
 }
 
 }  // namespace

@@ -296,7 +296,7 @@ TEST_F(DeviceProcess, WhatTheDeviceCannotDoIsRefusedByName) {
   client::OpenOptions rebase;
   rebase.policy.emplace().set_on_context_end(v1::ON_CONTEXT_END_REBASE);
   ExpectRefused(client_->Open(rebase).status(), invalid, "policy.on_context_end");
-  for (const char* name : {"h2o", "keydiff", "local", "official", "prefixkv", "random", "snapkv"}) {
+  for (const char* name : {"concertina-hq", "h2o", "keydiff", "local", "official", "prefixkv", "random", "snapkv"}) {
     client::OpenOptions policy;
     policy.policy.emplace().set_name(name);
     ExpectRefused(client_->Open(policy).status(), invalid, "policy.name");

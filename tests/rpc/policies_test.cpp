@@ -1,5 +1,7 @@
 // Every policy through the API: turns, what is given back, and options that would not act.
+#include <chrono>
 #include <set>
+#include <thread>
 
 #include "tests/rpc/server_fixture.h"
 
@@ -109,10 +111,13 @@ TEST_F(PoliciesTest, OptionsThatWouldNotActAreRefused) {
     v1::OpenSessionRequest merge = OpenWith(name, 0.5);
     merge.mutable_policy()->set_merge(v1::MERGE_MODE_NONE);
     EXPECT_EQ(FieldRefused(merge), "policy.merge") << name;
-    if (name == "concertina") continue;
     v1::OpenSessionRequest heads = OpenWith(name, 0.5);
     heads.mutable_policy()->set_adaptive_heads(true);
-    EXPECT_EQ(FieldRefused(heads), "policy.adaptive_heads") << name;
+    EXPECT_EQ(FieldRefused(heads), name == "concertina" ? "" : "policy.adaptive_heads") << name;
+    v1::OpenSessionRequest repeat = OpenWith(name, 0.5);
+    repeat.mutable_policy()->set_repeat_when_idle(true);
+    EXPECT_EQ(FieldRefused(repeat), name == "concertina-hq" ? "" : "policy.repeat_when_idle")
+        << name;
   }
   v1::OpenSessionRequest turns = OpenWith("concertina", 0.5);
   turns.mutable_policy()->set_adaptive_heads(true);
@@ -121,6 +126,38 @@ TEST_F(PoliciesTest, OptionsThatWouldNotActAreRefused) {
   v1::OpenSessionRequest rebase = OpenWith("official", 0.5);
   rebase.mutable_policy()->set_on_context_end(v1::ON_CONTEXT_END_REBASE);
   EXPECT_EQ(FieldRefused(rebase), "policy.on_context_end");
+}
+
+TEST_F(PoliciesTest, PromptsAreReadTwiceAtOnceOrWhenIdle) {
+  StartServer();
+  for (const bool when_idle : {false, true}) {
+    v1::OpenSessionRequest open = OpenWith("concertina-hq", 0.25);
+    open.mutable_policy()->set_repeat_when_idle(when_idle);
+    const std::string id = OpenOrDie(stub(), open);
+    EXPECT_EQ(SessionOrDie(id).policy().repeat_when_idle(), when_idle);
+    EXPECT_EQ(SessionOrDie(id).repeated_turns(), 0);
+    for (int32_t turn = 1; turn <= 2; ++turn) {
+      const Turn answer = RunTurn(stub(), TextTurn(id, "Tell me the price of the red car.", 8));
+      ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+      while (when_idle && SessionOrDie(id).repeated_turns() < turn) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      EXPECT_EQ(SessionOrDie(id).repeated_turns(), turn);
+      EXPECT_EQ(SessionOrDie(id).turns(), turn);
+    }
+  }
+}
+
+TEST_F(PoliciesTest, NobodyIsIdleInAScore) {
+  StartServer();
+  v1::ScoreRequest request;
+  request.mutable_policy()->set_name("concertina-hq");
+  request.mutable_policy()->set_repeat_when_idle(true);
+  request.mutable_prompt()->set_text("one two three");
+  request.mutable_continuation()->set_text(" four");
+  grpc::ClientContext context;
+  v1::ScoreResponse response;
+  EXPECT_EQ(DetailsOf(stub().Score(&context, request, &response)).field, "policy.repeat_when_idle");
 }
 
 }  // namespace

@@ -68,6 +68,17 @@ TEST(RenderTest, SessionIsComplete) {
   EXPECT_EQ(session.last_used_time().nanos(), 500'000'000);
 }
 
+TEST(RenderTest, ASessionSaysHowOftenItsPromptsWereRead) {
+  SessionInfo info;
+  info.policy = "concertina-hq";
+  info.policy_options.repeat_when_idle = true;
+  info.repeated_turns = 2;
+  v1::Session session;
+  Render(info, &session);
+  EXPECT_TRUE(session.policy().repeat_when_idle());
+  EXPECT_EQ(session.repeated_turns(), 2);
+}
+
 TEST(RenderTest, CompletedIsComplete) {
   CompletedEvent event{FinishReason::kStopString, 10, 8, 6, 4, Snapshot(), {}, 2};
   event.timings.prefill = milliseconds(2500);

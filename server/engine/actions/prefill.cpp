@@ -18,6 +18,7 @@ namespace {
 constexpr int32_t kSliceUnit = 16;
 
 constexpr std::chrono::milliseconds kProgressInterval{50};
+constexpr std::chrono::milliseconds kYieldingSlice{5};
 
 bool AnyAnswer(const EngineState& state) {
   return std::any_of(state.running.begin(), state.running.end(),
@@ -64,9 +65,12 @@ bool RunPrefill(EngineState& state) {
   if (!until) return true;
   for (bool first = true; task->prompt && !task->control->cancelled.load(); first = false) {
     const auto now = state.Now();
-    if (!first && now >= *until) break;
+    // What has the lowest rank looks up after every slice.
+    const bool yields = task->kind == Task::Kind::kRefine;
+    if (!first && (yields || now >= *until)) break;
     // Without answers nobody waits, but the engine has other things to look after.
-    const SliceCost::Nanoseconds left = answering ? *until - now : state.options.prefill_step;
+    SliceCost::Nanoseconds left = answering ? *until - now : state.options.prefill_step;
+    if (yields) left = std::min<SliceCost::Nanoseconds>(left, kYieldingSlice);
     const auto advanced = Advance(state, *task, {left, first});
     if (!advanced.ok()) EndTask(state, *task, advanced.status());
     if (!advanced.ok() || !*advanced) break;

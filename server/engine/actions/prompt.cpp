@@ -9,6 +9,7 @@
 #include "server/engine/actions/deliver.h"
 #include "server/engine/actions/finish.h"
 #include "server/engine/actions/probe.h"
+#include "server/engine/actions/refine.h"
 #include "server/engine/actions/score.h"
 
 namespace concertina {
@@ -60,7 +61,7 @@ void AfterPrompt(EngineState& state, Task& task, std::span<const float> last_hid
     task.session->cache->BeginDecode();
     return;
   }
-  if (task.kind == Task::Kind::kReplay || task.segments.size() > 1) return NextSegment(state, task);
+  if (task.kind != Task::Kind::kTurn || task.segments.size() > 1) return NextSegment(state, task);
   task.sink->OnEvent(FoldedEvent{task.folds, SnapshotOf(*task.session)});
   task.phase = Task::Phase::kDecode;
   task.session->cache->BeginDecode();
@@ -80,7 +81,7 @@ absl::Status EmbedPrompt(EngineState& state, Task& task) {
 }
 
 absl::Status BeginLayers(EngineState& state, Task& task) {
-  const Segment& segment = task.segments.front();
+  Segment& segment = task.segments.front();
   ConversationCache& cache = *task.session->cache;
   UseBudgetForPrompt(task);
   PrepareProbe(state, task);
@@ -96,7 +97,14 @@ absl::Status BeginLayers(EngineState& state, Task& task) {
     const auto tokens = static_cast<int64_t>(segment.prompt.size());
     prompt.probe->position = cache.next_position() + tokens - prompt.probe->rows;
   }
-  prompt.prefill = state.runner->MakePass(cache, std::exchange(prompt.embeddings, {}), options);
+  if (task.replayed_segments == 0) segment.repeated = RepeatsAtOnce(task);
+  if (segment.repeated) {
+    options.repeat_request.resize(state.repeat_request.size() * state.model->config.hidden);
+    absl::Status status = state.runner->Embed(state.repeat_request, options.repeat_request.data());
+    if (!status.ok()) return status;
+  }
+  prompt.prefill =
+      state.runner->MakePass(cache, std::exchange(prompt.embeddings, {}), std::move(options));
   state.observer->OnReusedEntries(cache.live_entries());
   return CacheRefusal(prompt.prefill->Begin());
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/engine/actions/refine.h"
 #include "server/engine/prompt_work.h"
 
 namespace concertina {
@@ -16,10 +17,16 @@ struct Size {
   int64_t pictures = 0;
 };
 
-Size SizeOf(const Task& task) {
+Size SizeOf(const EngineState& state, const Task& task) {
   Size size;
+  const bool repeats = RepeatsAtOnce(task);
+  size_t replayed = task.replayed_segments;
   for (const Segment& segment : task.segments) {
     size.tokens += segment.tokens();
+    if (replayed > 0 ? segment.repeated : repeats) {
+      size.tokens += static_cast<int64_t>(segment.prompt.size() + state.repeat_request.size());
+    }
+    replayed -= replayed > 0 ? 1 : 0;
     size.pictures += static_cast<int64_t>(segment.images.size());
   }
   size.tokens += static_cast<int64_t>(task.continuation.size());
@@ -36,7 +43,7 @@ int64_t MostEntries(const ConversationCache& cache) {
 }
 
 double WorkOf(const EngineState& state, const Task& task) {
-  const Size size = SizeOf(task);
+  const Size size = SizeOf(state, task);
   const LanguageConfig& config = state.model->config;
   double work = PromptMacs(config, size.tokens, MostEntries(*task.session->cache));
   if (size.pictures > 0) {
@@ -48,7 +55,7 @@ double WorkOf(const EngineState& state, const Task& task) {
 }
 
 bool MayOvertake(const EngineState& state, const PromptState& running, const Task& task) {
-  const int64_t positions = SizeOf(task).tokens + MostEntries(*task.session->cache);
+  const int64_t positions = SizeOf(state, task).tokens + MostEntries(*task.session->cache);
   if (positions > OvertakerPositions(state.model->config)) return false;
   const double work = WorkOf(state, task);
   return kMuchLonger * work <= running.work - running.done &&

@@ -6,6 +6,7 @@
 #include "server/engine/actions/eviction.h"
 #include "server/engine/actions/finish.h"
 #include "server/engine/actions/pins.h"
+#include "server/engine/actions/refine.h"
 #include "server/engine/actions/traits.h"
 #include "server/engine/errors.h"
 #include "server/engine/session_id.h"
@@ -137,6 +138,7 @@ absl::StatusOr<EngineSession*> OpenSession(EngineState& state, const OpenSession
   auto session = MakeSession(state, params.cache);
   if (!session.ok()) return session.status();
   if (absl::Status status = MayPin(state, **session, params); !status.ok()) return status;
+  GiveUpRefining(state);  // it takes no room from anybody
   if (absl::Status status = HasRoomToOpen(state, *(*session)->cache); !status.ok()) {
     return status;
   }
@@ -152,6 +154,7 @@ absl::StatusOr<EngineSession*> ForkSession(EngineState& state, const std::string
   auto parent = FindIdleSession(state, id);
   if (!parent.ok()) return parent.status();
   if (absl::Status status = MayOpen(state, copy_id); !status.ok()) return status;
+  GiveUpRefining(state);
   auto cache = (*parent)->cache->ForkConversation();
   if (!cache.ok()) return cache.status();
   auto copy = std::make_unique<EngineSession>(EngineSession{
@@ -207,6 +210,7 @@ Task* TaskOf(EngineState& state, const EngineSession& session) {
 bool CloseSession(EngineState& state, const std::string& id) {
   auto session = FindSession(state, id);
   if (!session.ok()) return false;
+  GiveUpRefining(state);  // it may be this session's
   if (!(*session)->busy) {
     state.sessions.erase(id);
     state.observer->OnSessionClosed("closed");

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view kConcertina = "concertina";
 constexpr std::string_view kElastic = "elastic";
+constexpr std::string_view kConcertinaHq = "concertina-hq";
 
 absl::StatusOr<MergeMode> ParseMerge(v1::MergeMode mode) {
   switch (mode) {
@@ -88,6 +89,9 @@ absl::Status CheckPolicyOptions(const v1::CachePolicy& policy, std::string_view 
   if (name != kElastic && policy.merge() != v1::MERGE_MODE_UNSPECIFIED) {
     return FieldError("policy.merge", "only policy \"elastic\" has it");
   }
+  if (name != kConcertinaHq && policy.repeat_when_idle()) {
+    return FieldError("policy.repeat_when_idle", "only policy \"concertina-hq\" has it");
+  }
   return absl::OkStatus();
 }
 
@@ -130,6 +134,7 @@ absl::Status ParsePolicy(const v1::CachePolicy& policy, std::string_view default
   options->policy_options.merge = *merge;
   options->policy_options.pure_sink = policy.pure_sink();
   options->policy_options.adaptive_heads = policy.adaptive_heads();
+  options->policy_options.repeat_when_idle = policy.repeat_when_idle();
   options->on_context_end = *on_context_end;
   options->entry_type = *entry_type;
   options->turn_fold = *turn_fold;

@@ -48,6 +48,9 @@ absl::Status CheckUnprobed(const CacheOptions& cache) {
   if (cache.probe_tokens.value_or(0) != 0) {
     return FieldError("policy.probe_tokens", "only sessions are probed");
   }
+  if (cache.policy_options.repeat_when_idle) {
+    return FieldError("policy.repeat_when_idle", "only sessions are idle");
+  }
   if (cache.min_quality != 0) return FieldError("policy.min_quality", "only sessions have a floor");
   return absl::OkStatus();
 }

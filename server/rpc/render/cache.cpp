@@ -104,6 +104,7 @@ void Render(const SessionInfo& session, v1::Session* out) {
     policy->set_merge(Render(session.policy_options.merge));
   }
   policy->set_adaptive_heads(session.policy_options.adaptive_heads);
+  policy->set_repeat_when_idle(session.policy_options.repeat_when_idle);
   policy->set_on_context_end(session.on_context_end == OnContextEnd::kRebase
                                  ? v1::ON_CONTEXT_END_REBASE
                                  : v1::ON_CONTEXT_END_REFUSE);
@@ -118,6 +119,7 @@ void Render(const SessionInfo& session, v1::Session* out) {
   out->set_evicted(session.evicted);
   if (session.expires.has_value()) RenderTime(*session.expires, out->mutable_expire_time());
   out->set_transcript_bytes(session.transcript_bytes);
+  out->set_repeated_turns(session.repeated_turns);
 }
 
 }  // namespace concertina
