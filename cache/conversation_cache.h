@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -9,11 +8,9 @@
 #include "cache/budget.h"
 #include "cache/entry_layout.h"
 #include "cache/policies/policy.h"
+#include "cache/rotate.h"
 
 namespace concertina {
-
-// Rotates one key (head_dim floats, in place) on by `delta` positions; delta may be negative.
-using RotateFn = std::function<void(float* key, int64_t delta)>;
 
 // One conversation's elastic cache as a scheduler sees it: its budget, its pages in the pool and
 // its positions, but not its entries, which may lie on another device. What is not said here is as

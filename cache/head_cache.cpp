@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "cache/check.h"
+#include "cache/merge.h"
 
 namespace concertina {
 
@@ -132,7 +133,7 @@ void HeadCache::ReleaseAll(PageAccount* account) {
   live_ = false;
 }
 
-void HeadCache::BeginLive() {
+void HeadCache::BeginLive(bool weigh_mass) {
   if (live_) {
     return;
   }
@@ -143,7 +144,17 @@ void HeadCache::BeginLive() {
   }
   groups_.BeginLive();
   HideHoles();
+  if (weigh_mass) WeighMass();
   live_ = true;
+}
+
+void HeadCache::WeighMass() {
+  for (int32_t row = 0; row < rows_; ++row) {
+    const uint16_t mass = RowMeta(row).mass;
+    if (mass <= 1) continue;
+    bias_.resize(scores_.size(), 0.0F);
+    bias_[first_row() + row] = LogMass(mass);
+  }
 }
 
 void HeadCache::EndLive(bool keep_scores, const PagePool& pool) {
@@ -212,6 +223,7 @@ void HeadCache::RemoveRow(int32_t slot, PageAccount* account) {
     const int32_t to = slot - first_row();
     layout_->CopyEntry(Page(from), InPage(from), Page(to), InPage(to));
     scores_[slot] = scores_[last];
+    if (!bias_.empty()) bias_[slot] = bias_[last];
     // The entry in the last slot tends to be a young one.
     *std::find(order_.rbegin(), order_.rend(), last) = slot;
   }

@@ -82,7 +82,8 @@ class HeadCache {
 
   // --- while decoding ---
   bool live() const { return live_; }
-  void BeginLive();  // idempotent
+  // Idempotent. `weigh_mass`: attention adds the logarithm of an entry's mass to its score.
+  void BeginLive(bool weigh_mass = false);
   // Packs S into the pages, or forgets it. Idempotent. REQUIRES: only S in pages of this head's own
   // has changed.
   void EndLive(bool keep_scores, const PagePool& pool);
@@ -110,8 +111,8 @@ class HeadCache {
   void RotateGroups(const GroupKinds& kinds, const std::function<int64_t(uint32_t)>& delta,
                     const std::function<void(float*, int64_t)>& rotate);
 
-  // While decoding. By slot, what attention is to add to scores so that holes get none; null where
-  // there are no groups.
+  // While decoding. By slot, what attention is to add to scores so that holes get none and merged
+  // entries what they stand for; null where there is neither.
   const float* live_bias() const { return bias_.empty() ? nullptr : bias_.data(); }
   // Rows born at `birth` or later but for the newest: how many, and the oldest, by birth order.
   int32_t RowsBornFrom(uint32_t birth, int32_t* oldest) const;
@@ -141,6 +142,7 @@ class HeadCache {
   // Live: group slots came or went before the rows.
   void ShiftRows(int32_t first_row_before);
   void HideHoles();
+  void WeighMass();
   // Entries of a group that was given up, to holes; places: in birth order, -1 for none.
   void PutBack(const GroupImage& gone, std::span<const int32_t> places,
                std::span<const float> scores, const PagePool& pool);

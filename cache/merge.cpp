@@ -1,6 +1,7 @@
 #include "cache/merge.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace concertina {
@@ -51,6 +52,8 @@ uint16_t MergeBucket(const HeadEntries& head, Bucket bucket, int32_t anchor, Mer
   }
   return static_cast<uint16_t>(mass);
 }
+
+float LogMass(uint16_t mass) { return static_cast<float>(std::log(static_cast<double>(mass))); }
 
 MergedHead MergeBuckets(const HeadEntries& head, std::span<const int32_t> anchors, MergeMode mode,
                         bool pure_sink) {

@@ -33,6 +33,10 @@ struct HeadEntries {
 uint16_t MergeBucket(const HeadEntries& head, Bucket bucket, int32_t anchor, MergeMode mode,
                      float* k_out, float* v_out);
 
+// What attention adds to the score of an entry that stands for so many tokens, all of which have
+// its key: log(mass). The same on every machine.
+float LogMass(uint16_t mass);
+
 struct MergedHead {
   std::vector<float> k;        // [anchors][head_dim]
   std::vector<float> v;        // [anchors][head_dim]

@@ -12,15 +12,18 @@ namespace concertina {
 
 SessionCache::SessionCache(PagePool* pool, CacheShape shape, EntryType type,
                            std::shared_ptr<const Policy> policy, Budget budget,
-                           OnContextEnd on_context_end, TurnFold turn_fold)
+                           OnContextEnd on_context_end, TurnFold turn_fold, ImageFold images,
+                           RotateFn rotate)
     : shape_(shape),
       type_(type),
       layout_(shape, RowType(type), pool->page_bytes()),
       policy_(std::move(policy)),
       budget_(budget),
       on_context_end_(on_context_end),
+      images_(images),
+      rotate_(std::move(rotate)),
       account_(pool),
-      rules_(turn_fold) {
+      rules_(turn_fold, images.share) {
   CONCERTINA_CHECK(shape.layers >= 1 && shape.kv_heads >= 1, "a cache needs layers and heads");
   CONCERTINA_CHECK(ValidateBudget(budget).ok(), "a cache is opened with an invalid budget");
   if (type == EntryType::kPacked && !policy_->keeps_everything()) {
@@ -29,6 +32,11 @@ SessionCache::SessionCache(PagePool* pool, CacheShape shape, EntryType type,
   }
   CONCERTINA_CHECK(rules_.none() || follows_turn_rules(),
                    "a policy is given turn rules that it does not follow");
+  CONCERTINA_CHECK(images.share == 0 || (follows_turn_rules() && !policy_->keeps_everything() &&
+                                         turn_fold == TurnFold::kRefold),
+                   "pictures are given a budget that nothing holds them to");
+  CONCERTINA_CHECK(!images.merge || (images.share > 0 && rotate_ && !policy_->merges()),
+                   "pictures' entries cannot be merged here");
   heads_.assign(static_cast<size_t>(shape.layers) * shape.kv_heads,
                 HeadCache(&layout_, packs() ? &packing_->kinds() : nullptr));
 }
@@ -49,6 +57,7 @@ void SessionCache::Clear() {
   intact_ = true;
   decoding_ = false;
   step_open_ = false;
+  over_images_ = 0;
 }
 
 void SessionCache::ReleaseLayer(int layer) {

@@ -17,6 +17,7 @@
 #include "cache/policies/policy.h"
 #include "cache/position_map.h"
 #include "cache/precision/packing.h"
+#include "cache/rotate.h"
 #include "cache/turn_rules.h"
 
 namespace concertina {
@@ -46,10 +47,11 @@ namespace concertina {
 class SessionCache final : public ConversationCache {
  public:
   // REQUIRES: ValidateBudget(budget).ok(), the shape positive, the pool's pages at least one entry
-  // large; another turn fold than kRefold, and pins, only if the policy follows turn rules.
+  // large; another turn fold than kRefold, and pins, only if the policy follows turn rules; an
+  // image fold only if HoldsPictures(), and with `rotate` where it merges.
   SessionCache(PagePool* pool, CacheShape shape, EntryType type,
                std::shared_ptr<const Policy> policy, Budget budget, OnContextEnd on_context_end,
-               TurnFold turn_fold = TurnFold::kRefold);
+               TurnFold turn_fold = TurnFold::kRefold, ImageFold images = {}, RotateFn rotate = {});
   ~SessionCache() override;  // gives every page and the reservation back
   SessionCache(const SessionCache&) = delete;
   SessionCache& operator=(const SessionCache&) = delete;
@@ -106,8 +108,10 @@ class SessionCache final : public ConversationCache {
   // Packed entries know neither pins nor turns.
   bool follows_turn_rules() const override { return policy_->follows_turn_rules() && !packs(); }
   int64_t EntriesAffordable(const Budget& budget, int64_t seen) const override;
-  // Turns and pins so far.
+  // Turns, pins and pictures so far.
   const TurnRules& turn_rules() const { return rules_; }
+  // Attention is to add the logarithm of an entry's mass to its score.
+  bool weighs_mass() const { return images_.merge; }
   // An upper bound of used_bytes() at any moment until `more_tokens` more tokens were seen, under
   // the present budget. Every page in common may have become private by then.
   int64_t UsedBytesBound(int64_t more_tokens) const override;
@@ -122,11 +126,12 @@ class SessionCache final : public ConversationCache {
   // --- prefill of new tokens, layer by layer, in order ---
   // Computes every layer's share. Starting again before the first FoldLayer is allowed (a cancelled
   // turn). A turn begins: `pins`, rows of the prompt, ascending and apart from each other, stay
-  // from this fold on, unmerged, whatever the budget: see EntriesAffordable(). INVALID_ARGUMENT:
-  // tokens <
-  // 1. FAILED_PRECONDITION: not intact, or a policy that drops nothing cannot hold the tokens in a
+  // from this fold on, unmerged, whatever the budget: see EntriesAffordable(). `pictures`, rows
+  // likewise, are held to their own budget if they have one. INVALID_ARGUMENT: tokens < 1.
+  // FAILED_PRECONDITION: not intact, or a policy that drops nothing cannot hold the tokens in a
   // byte budget.
-  absl::Status BeginPrefill(int32_t tokens, std::span<const TokenSpan> pins = {});
+  absl::Status BeginPrefill(int32_t tokens, std::span<const TokenSpan> pins = {},
+                            std::span<const TokenSpan> pictures = {});
   // Entries per head the workspace must hold for this prefill: the largest layer's old plus the new
   // ones.
   int32_t PrefillEntries() const;
@@ -235,6 +240,7 @@ class SessionCache final : public ConversationCache {
   absl::Status MakeWayForPins();
   // Of one head's entries, 1 for those that accept no merges; empty: all do.
   std::vector<uint8_t> Closed(const LayerPrompt& prompt, int head) const;
+  MergedHead Merge(const LayerPrompt& prompt, std::span<const int32_t> kept, int head) const;
   absl::Status StoreNew(int layer, const LayerPrompt& prompt);
   absl::Status StoreKept(int layer, const LayerPrompt& prompt, const Selection& kept);
   void AppendKept(const LayerPrompt& prompt, std::span<const int32_t> kept, int head,
@@ -262,6 +268,8 @@ class SessionCache final : public ConversationCache {
   std::shared_ptr<const Policy> policy_;
   Budget budget_;
   OnContextEnd on_context_end_;
+  ImageFold images_;
+  RotateFn rotate_;
   PageAccount account_;
   std::unique_ptr<Packing> packing_;  // null: no groups
   std::vector<HeadCache> heads_;      // [layer][head]
@@ -277,6 +285,7 @@ class SessionCache final : public ConversationCache {
   std::vector<int32_t> step_holds_;
   int64_t step_bytes_max_ = 0;  // bytes it may use meanwhile (byte budgets)
   int32_t prefill_tokens_ = 0;  // 0: no prefill under way
+  int32_t over_images_ = 0;     // of the prompt's entries in a head, what pictures may not keep
   int next_layer_ = 0;          // layer to measure, to fold or to append to next
   bool measuring_ = false;
   std::vector<std::vector<float>> concentrations_;  // of the layers measured so far

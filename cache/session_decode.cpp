@@ -24,7 +24,7 @@ void SessionCache::BeginDecode() {
   CONCERTINA_CHECK(intact_, "decode begins on a cache that must be rebuilt");
   prefill_tokens_ = 0;  // a prefill that was given up before its first fold
   for (HeadCache& head : heads_) {
-    head.BeginLive();
+    head.BeginLive(weighs_mass());
   }
   decoding_ = true;
 }

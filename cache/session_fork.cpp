@@ -11,7 +11,7 @@ absl::StatusOr<std::unique_ptr<SessionCache>> SessionCache::Fork() {
     return absl::FailedPreconditionError("a cache forks between turns only");
   }
   auto fork = std::make_unique<SessionCache>(account_.pool(), shape_, type_, policy_, budget_,
-                                             on_context_end_, rules_.fold());
+                                             on_context_end_, rules_.fold(), images_, rotate_);
   std::vector<PageId> pages;
   for (const HeadCache& head : heads_) {
     for (const auto ids : {head.page_ids(), head.groups().page_ids()}) {

@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "cache/check.h"
+#include "cache/picture_merge.h"
+#include "cache/picture_selection.h"
 #include "cache/repetition.h"
 #include "cache/session_cache.h"
 
@@ -39,9 +41,18 @@ void ClearEntries(int64_t at, int32_t count, int32_t head_dim, LayerPrompt* prom
   std::fill_n(prompt->mass + at, count, uint16_t{0});
 }
 
+std::vector<TokenSpan> ByBirth(std::span<const TokenSpan> rows, int64_t seen) {
+  std::vector<TokenSpan> births(rows.begin(), rows.end());
+  for (TokenSpan& span : births) {
+    span.first += seen;
+  }
+  return births;
+}
+
 }  // namespace
 
-absl::Status SessionCache::BeginPrefill(int32_t tokens, std::span<const TokenSpan> pins) {
+absl::Status SessionCache::BeginPrefill(int32_t tokens, std::span<const TokenSpan> pins,
+                                        std::span<const TokenSpan> pictures) {
   if (tokens < 1) {
     return absl::InvalidArgumentError(absl::StrCat("a prefill of ", tokens, " tokens"));
   }
@@ -62,14 +73,11 @@ absl::Status SessionCache::BeginPrefill(int32_t tokens, std::span<const TokenSpa
     return fits;
   }
   CONCERTINA_CHECK(pins.empty() || follows_turn_rules(), "nothing is pinned here");
-  std::vector<TokenSpan> births(pins.begin(), pins.end());
-  for (TokenSpan& pin : births) {
-    pin.first += seen_;
-  }
   next_rules_ = rules_;
-  next_rules_.BeginTurn(seen_, births);
+  next_rules_.BeginTurn(seen_, ByBirth(pins, seen_), ByBirth(pictures, seen_));
+  over_images_ = EntriesOverImageBudget(seen_, tokens, next_rules_);
   prefill_tokens_ = tokens;
-  BeginStep(seen_ + tokens, tokens);
+  BeginStep(seen_ + tokens, tokens - over_images_);
   next_layer_ = 0;
   measuring_ = policy_->measures_layers() && layer_weights_.empty() && step_.shares != step_holds_;
   concentrations_.clear();
@@ -92,7 +100,7 @@ absl::Status SessionCache::MeasureLayer(int layer, const LayerPrompt& prompt) {
   measuring_ = false;
   next_layer_ = 0;
   step_holds_.clear();  // what was computed from them is void
-  BeginStep(seen_ + prefill_tokens_, prefill_tokens_);
+  BeginStep(seen_ + prefill_tokens_, prefill_tokens_ - over_images_);
   return absl::OkStatus();
 }
 
@@ -243,6 +251,25 @@ absl::Status SessionCache::StoreNew(int layer, const LayerPrompt& prompt) {
   return absl::OkStatus();
 }
 
+MergedHead SessionCache::Merge(const LayerPrompt& prompt, std::span<const int32_t> kept,
+                               int head) const {
+  const int64_t row = head * prompt.capacity;
+  HeadEntries entries{.k = prompt.k + row * shape_.head_dim,
+                      .v = prompt.v + row * shape_.head_dim,
+                      .mass = prompt.mass + row,
+                      .entries = prompt.entries(),
+                      .head_dim = shape_.head_dim};
+  if (images_.merge) {
+    return MergePictures(entries, kept, next_rules_,
+                         {.birth = prompt.birth + row,
+                          .of = [this](uint32_t birth) { return positions_.Of(birth); },
+                          .rotate = &rotate_});
+  }
+  const std::vector<uint8_t> closed = Closed(prompt, head);
+  entries.closed = closed;
+  return policy_->Merge(entries, kept);
+}
+
 void SessionCache::AppendKept(const LayerPrompt& prompt, std::span<const int32_t> kept, int head,
                               HeadCache* cache) const {
   const int64_t row = head * prompt.capacity;
@@ -252,21 +279,14 @@ void SessionCache::AppendKept(const LayerPrompt& prompt, std::span<const int32_t
         k, v, {.birth = prompt.birth[from], .score = PackScore(prompt.score[from]), .mass = mass});
   };
   const int64_t d = shape_.head_dim;
-  if (!policy_->merges()) {
+  if (!policy_->merges() && !images_.merge) {
     for (const int32_t index : kept) {
       const int64_t from = row + index;
       append(index, prompt.k + from * d, prompt.v + from * d, prompt.mass[from]);
     }
     return;
   }
-  const std::vector<uint8_t> closed = Closed(prompt, head);
-  const HeadEntries entries{.k = prompt.k + row * d,
-                            .v = prompt.v + row * d,
-                            .mass = prompt.mass + row,
-                            .entries = prompt.entries(),
-                            .head_dim = shape_.head_dim,
-                            .closed = closed};
-  const MergedHead merged = policy_->Merge(entries, kept);
+  const MergedHead merged = Merge(prompt, kept, head);
   for (size_t i = 0; i < kept.size(); ++i) {
     const auto at = static_cast<int64_t>(i) * d;
     append(kept[i], merged.k.data() + at, merged.v.data() + at, merged.mass[i]);

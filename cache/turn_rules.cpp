@@ -1,21 +1,32 @@
 #include "cache/turn_rules.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace concertina {
 
-void TurnRules::BeginTurn(int64_t first, std::span<const TokenSpan> pins) {
+void TurnRules::BeginTurn(int64_t first, std::span<const TokenSpan> pins,
+                          std::span<const TokenSpan> pictures) {
   turn_starts_.push_back(first);
   for (const TokenSpan& pin : pins) {
     pins_.push_back(pin);
     pinned_ += pin.count;
+  }
+  if (image_share_ > 0) {
+    pictures_.insert(pictures_.end(), pictures.begin(), pictures.end());
   }
 }
 
 void TurnRules::Clear() {
   pins_.clear();
   pinned_ = 0;
+  pictures_.clear();
   turn_starts_.clear();
+}
+
+int32_t TurnRules::MostOf(const TokenSpan& picture) const {
+  const double most = std::floor(image_share_ * static_cast<double>(picture.count));
+  return std::max(1, static_cast<int32_t>(most));
 }
 
 bool TurnRules::Pinned(int64_t birth) const {

@@ -22,26 +22,46 @@ struct TokenSpan {
   friend bool operator==(const TokenSpan&, const TokenSpan&) = default;
 };
 
+// Pictures with a budget of their own, within the session's.
+struct ImageFold {
+  // Of a picture's tokens, in (0, 1]: the part that a fold leaves in a layer and head at most, and
+  // one entry at least; 0: pictures are held to no more than the session's budget.
+  double share = 0;
+  // What goes is merged into the nearest entry of its picture that stays (picture_merge.h), and
+  // attention counts an entry as often as it stands for tokens.
+  bool merge = false;
+
+  friend bool operator==(const ImageFold&, const ImageFold&) = default;
+};
+
 // What a conversation asks of its cache beside a budget: spans of tokens that stay whatever they
-// are worth, and a rule for its turns. Tokens are named by birth, so that rebases, forks and
-// evictions leave it as it is. A value.
+// are worth, a rule for its turns, and pictures that are held to a part of their tokens. Tokens are
+// named by birth, so that rebases, forks and evictions leave it as it is. A value.
 class TurnRules {
  public:
-  explicit TurnRules(TurnFold fold = TurnFold::kRefold) : fold_(fold) {}
+  // `image_share`: ImageFold::share.
+  explicit TurnRules(TurnFold fold = TurnFold::kRefold, double image_share = 0)
+      : fold_(fold), image_share_(image_share) {}
 
   TurnFold fold() const { return fold_; }
-  // True: what stays is for the policy alone to say.
+  // True: neither pins nor turns keep the policy from choosing among all entries.
   bool none() const { return fold_ == TurnFold::kRefold && pins_.empty(); }
 
-  // A turn begins with the token `first`; `pins`, by birth, are those of its prompt. REQUIRES: both
-  // behind all there were, pins ascending and apart from each other.
-  void BeginTurn(int64_t first, std::span<const TokenSpan> pins);
-  // Forgets all turns and pins.
+  // A turn begins with the token `first`; `pins` and `pictures`, by birth, are those of its prompt.
+  // REQUIRES: all behind all there were, pins ascending and apart from each other, so pictures.
+  void BeginTurn(int64_t first, std::span<const TokenSpan> pins,
+                 std::span<const TokenSpan> pictures = {});
+  // Forgets all turns, pins and pictures.
   void Clear();
 
   // The first token of every turn, ascending.
   std::span<const int64_t> turn_starts() const { return turn_starts_; }
   std::span<const TokenSpan> pins() const { return pins_; }
+  // Those with a budget of their own, ascending.
+  std::span<const TokenSpan> pictures() const { return pictures_; }
+  // Entries of a picture that a fold leaves in a layer and head at most. What is pinned stays
+  // nevertheless.
+  int32_t MostOf(const TokenSpan& picture) const;
   bool Pinned(int64_t birth) const;
   // Entries that stay in every layer and head in any case: the first, the newest and what is
   // pinned, which the newest of an answer never is.
@@ -49,7 +69,9 @@ class TurnRules {
 
  private:
   TurnFold fold_;
-  std::vector<TokenSpan> pins_;  // ascending
+  double image_share_;
+  std::vector<TokenSpan> pins_;      // ascending
+  std::vector<TokenSpan> pictures_;  // ascending
   int64_t pinned_ = 0;
   std::vector<int64_t> turn_starts_;
 };

@@ -6,6 +6,7 @@
 #include "cache/anchors.h"
 #include "cache/check.h"
 #include "cache/head_shares.h"
+#include "cache/picture_selection.h"
 #include "cache/turn_selection.h"
 
 namespace concertina {
@@ -37,12 +38,14 @@ Selection All(const LayerView& layer) {
 std::vector<int32_t> SelectHead(const std::vector<float>& worth, const Ranking& ranking,
                                 int32_t count, const uint32_t* birth, int64_t seen_after,
                                 const TurnRules& rules) {
-  if (rules.none() || count == static_cast<int32_t>(worth.size())) {
+  const bool pictures = !rules.pictures().empty();
+  if (rules.none() && !pictures) {
     return SelectAround(worth, count, ranking.sinks, ranking.recent);
   }
-  return SelectByTurns(
-      OrderKeys(worth, ranking.sinks, ranking.recent),
-      [birth](int32_t index) { return int64_t{birth[index]}; }, count, seen_after, rules);
+  const BirthOf birth_of = [birth](int32_t index) { return int64_t{birth[index]}; };
+  const std::vector<uint64_t> order = OrderKeys(worth, ranking.sinks, ranking.recent);
+  return pictures ? SelectWithPictures(order, birth_of, count, rules)
+                  : SelectByTurns(order, birth_of, count, seen_after, rules);
 }
 
 }  // namespace
@@ -90,7 +93,7 @@ Selection Policy::Select(const LayerView& layer, int32_t keep, const TurnRules& 
     const std::vector<float>& worth = ranking.worth[rankings == 1 ? 0 : head];
     CONCERTINA_CHECK(worth.size() == static_cast<size_t>(layer.entries),
                      "a policy must rank every entry");
-    kept.push_back(head > 0 && rankings == 1 && rules.none()
+    kept.push_back(head > 0 && rankings == 1 && rules.none() && rules.pictures().empty()
                        ? kept.front()
                        : SelectHead(worth, ranking, count, layer.birth + head * layer.capacity,
                                     layer.seen_after, rules));
@@ -99,6 +102,7 @@ Selection Policy::Select(const LayerView& layer, int32_t keep, const TurnRules& 
 }
 
 Selection Policy::SelectSplit(const LayerView& layer, int32_t keep, const TurnRules& rules) const {
+  CONCERTINA_CHECK(rules.pictures().empty(), "pictures have budgets where heads keep the same");
   if (keep >= layer.entries) {
     return All(layer);
   }

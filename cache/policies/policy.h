@@ -128,9 +128,9 @@ class Policy {
   // False: pins and folds by turns are refused (TurnRules).
   virtual bool follows_turn_rules() const { return true; }
 
-  // Chooses KeptCount(keep) entries of every head, or keep x heads of all where heads are split;
-  // the first, the newest and what is pinned are always among them. REQUIRES: keep >=
-  // rules.floor(), or all there are.
+  // Chooses KeptCount(keep) entries of every head, keep x heads of all where heads are split, or
+  // fewer where pictures may not keep as many; the first, the newest and what is pinned are always
+  // among them. REQUIRES: keep >= rules.floor(), or all there are.
   Selection Select(const LayerView& layer, int32_t keep,
                    const TurnRules& rules = TurnRules()) const;
 

@@ -90,6 +90,10 @@ json ToJson(const v1::CachePolicy& policy) {
                                        sizeof("ON_CONTEXT_END_") - 1)}};
   out["turn_fold"] = Plain(v1::TurnFold_Name(policy.turn_fold()), sizeof("TURN_FOLD_") - 1);
   out["pin_system_prompt"] = policy.pin_system_prompt();
+  if (policy.image_budget() > 0) {
+    out["image_budget"] = policy.image_budget();
+    out["merge_images"] = policy.merge_images();
+  }
   if (policy.probe_tokens() > 0) out["probe_tokens"] = policy.probe_tokens();
   if (policy.min_quality() > 0) out["min_quality"] = policy.min_quality();
   if (policy.adaptive_heads()) out["adaptive_heads"] = true;

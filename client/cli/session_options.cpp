@@ -64,10 +64,20 @@ void CacheFlags::AddProbeTo(CLI::App& command) {
                    "concertina-hq only: read prompts the second time between turns");
 }
 
+void CacheFlags::AddImagesTo(CLI::App& command) {
+  command
+      .add_option("--image-budget", image_budget,
+                  "Keep at most this share of a picture's tokens, in (0, 1]; 0: as many as the "
+                  "budget has room for")
+      ->check(CLI::Range(0.0, 1.0));
+  command.add_flag("--merge-images", merge_images,
+                   "Merge what it drops into what stays of the picture");
+}
+
 bool CacheFlags::has_policy() const {
   return !policy.empty() || !entry_type.empty() || !merge.empty() || !turn_fold.empty() ||
          pure_sink || adaptive_heads || pin_system || probe_tokens || min_quality > 0 ||
-         repeat_when_idle;
+         repeat_when_idle || image_budget || merge_images;
 }
 
 v1::CachePolicy CacheFlags::Policy() const {
@@ -82,6 +92,8 @@ v1::CachePolicy CacheFlags::Policy() const {
   if (probe_tokens) out.set_probe_tokens(*probe_tokens);
   out.set_min_quality(min_quality);
   out.set_repeat_when_idle(repeat_when_idle);
+  if (image_budget) out.set_image_budget(*image_budget);
+  out.set_merge_images(merge_images);
   return out;
 }
 
@@ -90,6 +102,7 @@ v1::Budget CacheFlags::Budget() const { return client::ParseBudget(budget).value
 void ConversationFlags::AddTo(CLI::App& command) {
   cache.AddTo(command);
   cache.AddProbeTo(command);
+  cache.AddImagesTo(command);
   CLI::Option* system = command.add_option("--system", system_prompt, "System prompt");
   command.add_flag("--pin-system", cache.pin_system, "Keep the system prompt in the cache")
       ->needs(system);
@@ -114,8 +127,8 @@ void ConversationFlags::AddSessionTo(CLI::App& command) {
       "--session", session_id, "Talk in this open session, and leave it open at the end");
   for (const char* name :
        {"--policy", "--budget", "--entry-type", "--pure-sink", "--adaptive-heads", "--merge",
-        "--turn-fold", "--probe-tokens", "--min-quality", "--repeat-when-idle", "--system",
-        "--pin-system"}) {
+        "--turn-fold", "--probe-tokens", "--min-quality", "--repeat-when-idle", "--image-budget",
+        "--merge-images", "--system", "--pin-system"}) {
     session->excludes(command.get_option(name));
   }
 }

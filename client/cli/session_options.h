@@ -12,7 +12,7 @@ namespace concertina::cli {
 
 // Flags about a cache: --policy --budget --entry-type --pure-sink --adaptive-heads --merge
 // --turn-fold. Values are checked while the command line is parsed. Of sessions only, AddProbeTo:
-// --probe-tokens --min-quality --repeat-when-idle.
+// --probe-tokens --min-quality --repeat-when-idle; AddImagesTo: --image-budget --merge-images.
 struct CacheFlags {
   std::string policy;
   std::string budget;
@@ -25,9 +25,12 @@ struct CacheFlags {
   std::optional<int32_t> probe_tokens;
   double min_quality = 0;
   bool repeat_when_idle = false;  // of sessions only
+  std::optional<double> image_budget;
+  bool merge_images = false;
 
   void AddTo(CLI::App& command);
   void AddProbeTo(CLI::App& command);
+  void AddImagesTo(CLI::App& command);
   // Whether any flag that belongs to the policy was given.
   bool has_policy() const;
   v1::CachePolicy Policy() const;

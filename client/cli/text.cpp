@@ -108,6 +108,10 @@ std::string TurnsText(const v1::CachePolicy& policy) {
   if (policy.turn_fold() == v1::TURN_FOLD_ISOLATE) text += ", turns isolated";
   if (policy.turn_fold() == v1::TURN_FOLD_FAIR) text += ", turns fair";
   if (policy.pin_system_prompt()) text += ", system prompt pinned";
+  if (policy.image_budget() > 0) {
+    absl::StrAppend(&text, ", pictures at most ", policy.image_budget());
+    if (policy.merge_images()) text += ", merged";
+  }
   return text;
 }
 

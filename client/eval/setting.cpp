@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/budget_text.h"
@@ -53,10 +54,16 @@ absl::StatusOr<v1::CachePolicy> ParsePolicy(const std::string& text) {
   for (size_t i = 1; i < words.size(); ++i) {
     const std::vector<std::string> pair = absl::StrSplit(words[i], absl::MaxSplits('=', 1));
     v1::MergeMode merge = v1::MERGE_MODE_UNSPECIFIED;
+    double image_budget = 0;
     if (words[i] == "pure-sink") {
       policy.set_pure_sink(true);
     } else if (words[i] == "adaptive-heads") {
       policy.set_adaptive_heads(true);
+    } else if (words[i] == "merge-images") {
+      policy.set_merge_images(true);
+    } else if (pair.size() == 2 && pair[0] == "images" &&
+               absl::SimpleAtod(pair[1], &image_budget) && image_budget > 0 && image_budget <= 1) {
+      policy.set_image_budget(image_budget);
     } else if (pair.size() == 2 && pair[0] == "merge" &&
                v1::MergeMode_Parse("MERGE_MODE_" + absl::AsciiStrToUpper(pair[1]), &merge)) {
       policy.set_merge(merge);

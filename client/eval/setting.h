@@ -37,7 +37,8 @@ struct SettingChoices {
 // "full" has no budgets. INVALID_ARGUMENT names what cannot be read.
 absl::StatusOr<std::vector<Setting>> MakeSettings(const SettingChoices& choices);
 
-// A policy's name with its options: "elastic:pure-sink:merge=none".
+// A policy's name with its options: "elastic:pure-sink:merge=none",
+// "concertina:images=0.2:merge-images".
 absl::StatusOr<v1::CachePolicy> ParsePolicy(const std::string& text);
 
 // "bf16", "f32", "int8" and whatever else the API names so; "default".

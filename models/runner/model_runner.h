@@ -36,6 +36,7 @@ struct CacheSpec {
   Budget budget;
   std::optional<OnContextEnd> on_context_end;
   TurnFold turn_fold = TurnFold::kRefold;
+  ImageFold images;
 };
 
 // What a runner can do beyond what every runner can.
@@ -44,7 +45,7 @@ struct RunnerTraits {
   bool byte_budgets = true;
   bool rebases = true;  // past the trained context
   bool forks = true;
-  bool turn_rules = true;  // pins, and folds by turns
+  bool turn_rules = true;  // pins, folds by turns, and pictures' own budgets
   bool probes = true;      // MakeProbe
 };
 

@@ -25,7 +25,9 @@ class PromptPass {
     bool fold = true;       // commit to the cache
     bool all_rows = false;  // hidden states of every row are wanted, not only the last
     int32_t last_rows = 1;  // or of so many at the end; more than 1 where RunnerTraits::probes
-    std::vector<TokenSpan> pins;  // rows that stay (SessionCache::BeginPrefill); with `fold`
+    // Rows that stay, and pictures' rows (SessionCache::BeginPrefill); with `fold`.
+    std::vector<TokenSpan> pins;
+    std::vector<TokenSpan> pictures;
     // With `fold`, [rows, hidden]: words that ask for the prompt again. They and the prompt are
     // then read after it, by the cache's policy (Policy::repeats_prompts) and where the trained
     // context has room for both. Empty: it is not.

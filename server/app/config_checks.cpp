@@ -53,6 +53,9 @@ absl::Status CheckDeviceSettings(const ServerConfig& config) {
   if (config.engine.default_probe_tokens > 0) {
     return Wrong(absl::StrCat("probe-tokens: 0 with device ", config.device));
   }
+  if (config.engine.default_image_budget > 0) {
+    return Wrong(absl::StrCat("image-budget: 0 with device ", config.device));
+  }
   if (config.engine.default_budget.unit == Budget::Unit::kBytes) {
     return Wrong(absl::StrCat("budget: a ratio or tokens, not bytes, with device ", config.device));
   }

@@ -105,6 +105,29 @@ Setting BudgetSetting(std::string group) {
   return setting;
 }
 
+Setting ImageBudgetSetting(std::string group) {
+  Setting setting;
+  setting.name = "image-budget";
+  setting.group = std::move(group);
+  setting.type = "0..1";
+  setting.help =
+      "Share of a picture's tokens that stays, of sessions that name none and can have one; 0: no "
+      "budget of its own";
+  setting.number = true;
+  setting.set = [](const std::string& value, ConfigDraft& draft) -> absl::Status {
+    double share = 0;
+    if (!absl::SimpleAtod(value, &share) || !(share >= 0 && share <= 1)) {
+      return absl::InvalidArgumentError("\"" + value + "\" is not a number from 0 to 1");
+    }
+    draft.config.engine.default_image_budget = share;
+    return absl::OkStatus();
+  };
+  setting.get = [](ConfigDraft& draft) {
+    return absl::StrCat(draft.config.engine.default_image_budget);
+  };
+  return setting;
+}
+
 void AddCache(std::vector<Setting>& all) {
   const char* const group = "Cache";
   all.push_back(SizeSetting({"pool-bytes", group, "Size of the cache pool"}, 64 * kKiB, 64 * kTiB,
@@ -115,6 +138,7 @@ void AddCache(std::vector<Setting>& all) {
                               {PolicyNames().begin(), PolicyNames().end()},
                               Of(&EngineOptions::default_policy)));
   all.push_back(BudgetSetting(group));
+  all.push_back(ImageBudgetSetting(group));
   all.push_back(NumberSetting(
       {"probe-tokens", group, "Tokens of each prompt probed, of sessions that name none; 0: none"},
       0, kProbeTokensMax, Of(&EngineOptions::default_probe_tokens)));

@@ -40,6 +40,7 @@ struct EngineOptions {
   Budget default_budget{.unit = Budget::Unit::kRatio, .ratio = 0.2};
   EntryType default_entry_type = EntryType::kBf16;
   int32_t default_probe_tokens = 0;  // QualityOptions::probe_tokens
+  double default_image_budget = 0;   // ImageFold::share, of sessions that can have one
 };
 
 // Owns sessions, pool and model on one thread of its own. Every method is thread-safe and returns

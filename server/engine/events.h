@@ -40,6 +40,7 @@ struct SessionInfo {
   EntryType entry_type;
   TurnFold turn_fold = TurnFold::kRefold;
   bool pin_system_prompt = false;
+  ImageFold images;
   QualityOptions quality;
   int32_t repeated_turns = 0;  // whose prompts were read a second time
   CacheSnapshot cache;

@@ -47,8 +47,13 @@ absl::StatusOr<std::unique_ptr<ConversationCache>> HostRunner::MakeCache(const C
   const CacheShape shape{config.layers, config.kv_heads, config.head_dim};
   const OnContextEnd on_context_end =
       spec.on_context_end.value_or((*policy)->default_on_context_end());
+  RotateFn rotate = [&rope = language_.rope(), dim = config.head_dim](float* key, int64_t delta) {
+    const auto position = static_cast<int32_t>(delta);
+    rope.Rotate(key, 1, 1, dim, &position);
+  };
   return std::make_unique<SessionCache>(pool_, shape, spec.entry_type, *std::move(policy),
-                                        spec.budget, on_context_end, spec.turn_fold);
+                                        spec.budget, on_context_end, spec.turn_fold, spec.images,
+                                        spec.images.merge ? std::move(rotate) : RotateFn());
 }
 
 absl::Status HostRunner::Embed(std::span<const int32_t> ids, float* x) {

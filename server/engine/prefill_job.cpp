@@ -67,9 +67,8 @@ absl::Status PrefillJob::Begin() {
     positions_[i] = static_cast<int32_t>(cache_.next_position() + i);
   }
   if (options_.adapter) adapter_.assign(tokens_, 1.0f);
-  if (absl::Status status = cache_.BeginPrefill(prompt_rows_, options_.pins); !status.ok()) {
-    return status;
-  }
+  absl::Status begun = cache_.BeginPrefill(prompt_rows_, options_.pins, options_.pictures);
+  if (!begun.ok()) return begun;
   if (options_.fold && cache_.measuring()) {
     embeddings_ = hidden_;
     reads_ = 2;
@@ -121,14 +120,21 @@ void PrefillJob::BeginLayer() {
   packed_ = PackedKeys(packed_shape_, packed_memory_.floats());
   packed_.Append(prompt_.k, prompt_.v, prompt_.old_entries, prompt_.capacity * head_dim_,
                  head_dim_);
-  if (!prompt_.first.empty()) HideVoidEntries();
+  SetBias();
 }
 
-void PrefillJob::HideVoidEntries() {
-  Grow(bias_, kv_heads_ * prompt_.capacity);
-  std::fill(bias_.begin(), bias_.end(), 0.0f);
+void PrefillJob::SetBias() {
+  biased_ = !prompt_.first.empty();
+  if (!biased_ && !cache_.weighs_mass()) return;
+  bias_.assign(mass_.size(), 0.0f);
   for (int32_t head = 0; head < kv_heads_; ++head) {
-    std::fill_n(bias_.begin() + head * prompt_.capacity, prompt_.first[head], kHidden);
+    const int64_t row = head * prompt_.capacity;
+    std::fill_n(bias_.begin() + row, prompt_.First(head), kHidden);
+    for (int64_t at = row + prompt_.First(head); at < row + prompt_.old_entries; ++at) {
+      if (prompt_.mass[at] <= 1 || !cache_.weighs_mass()) continue;
+      bias_[at] = LogMass(prompt_.mass[at]);
+      biased_ = true;
+    }
   }
 }
 
@@ -163,7 +169,7 @@ void PrefillJob::Attend(const LanguageModel::Projected& projected, int32_t rows)
   args.packed = &packed_;
   args.v = prompt_.v;
   args.kv_head_stride = prompt_.capacity * head_dim_;
-  args.key_bias = prompt_.first.empty() ? nullptr : bias_.data();
+  args.key_bias = biased_ ? bias_.data() : nullptr;
   args.key_bias_stride = prompt_.capacity;
   args.rows = rows;
   args.first_key = prompt_.old_entries + row_;

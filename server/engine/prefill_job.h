@@ -37,7 +37,8 @@ class PrefillJob final : public PromptPass {
   bool Repeats() const;
   void AppendRepetition();
   void BeginLayer();
-  void HideVoidEntries();
+  // Where heads differ in length, or the layer's entries count by mass: what attention adds.
+  void SetBias();
   void StoreKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
   void ScatterKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
   void Attend(const LanguageModel::Projected& projected, int32_t rows);
@@ -61,9 +62,10 @@ class PrefillJob final : public PromptPass {
   std::vector<float> adapter_;
   // One layer's working set.
   std::vector<float> k_, v_, score_, repeated_;
-  std::vector<float> bias_;  // of layers whose heads differ in length
   std::vector<uint32_t> birth_;
   std::vector<uint16_t> mass_;
+  std::vector<float> bias_;  // as `score_`; read if biased_
+  bool biased_ = false;
   LayerPrompt prompt_{};
   // Its keys and values as attention reads them: rounded to bf16 when the cache stores less than
   // f32.

@@ -40,6 +40,7 @@ absl::Status ProbePass::Begin() {
   packed_memory_ = AlignedBuffer(static_cast<size_t>(kv_heads_ * packed_floats_) * sizeof(float));
   Grow(k_, kv_heads_ * capacity_ * head_dim_);
   Grow(v_, kv_heads_ * capacity_ * head_dim_);
+  if (cache_.weighs_mass()) Grow(bias_, kv_heads_ * capacity_);
   seen_.resize(kv_heads_);
   return absl::OkStatus();
 }
@@ -82,16 +83,18 @@ int32_t ProbePass::LoadUpTo(uint32_t birth, const float* k, const float* v, int3
   bool own = false;
   for (; seen.loaded < static_cast<int32_t>(seen.slots.size()); ++seen.loaded) {
     const int32_t slot = seen.slots[seen.loaded];
-    const uint32_t next = cache.Meta(slot).birth;
-    if (next > birth) break;
+    const EntryMeta meta = cache.Meta(slot);
+    if (meta.birth > birth) break;
+    if (!bias_.empty()) bias_[head * capacity_ + seen.loaded] = LogMass(meta.mass);
     cache.LoadKey(slot, keys + int64_t{seen.loaded} * head_dim_);
     cache.LoadValue(slot, values + int64_t{seen.loaded} * head_dim_);
-    own = next == birth;
+    own = meta.birth == birth;
   }
   if (own) return seen.loaded;
   // In the next entry's place: that is loaded for a later row, if at all.
   std::copy_n(k, head_dim_, keys + int64_t{seen.loaded} * head_dim_);
   std::copy_n(v, head_dim_, values + int64_t{seen.loaded} * head_dim_);
+  if (!bias_.empty()) bias_[head * capacity_ + seen.loaded] = 0.0f;
   return seen.loaded + 1;
 }
 
@@ -122,6 +125,7 @@ void ProbePass::AttendRow(const LanguageModel::Projected& projected, int32_t i, 
   args.packed = &packed;
   args.v = v;
   args.kv_head_stride = capacity_ * head_dim_;
+  args.key_bias = bias_.empty() ? nullptr : bias_.data() + head * capacity_;
   args.rows = 1;
   args.first_key = keys - 1;
   args.out = buffers_.attention.data() + (int64_t{i} * heads_ + head * group) * head_dim_;
@@ -134,7 +138,8 @@ const float* ProbePass::last_hidden() const {
 }
 
 int64_t ProbePass::bytes() const {
-  const size_t floats = hidden_.capacity() + adapter_.capacity() + k_.capacity() + v_.capacity();
+  const size_t floats =
+      hidden_.capacity() + adapter_.capacity() + k_.capacity() + v_.capacity() + bias_.capacity();
   size_t integers = positions_.capacity();
   for (const Seen& seen : seen_) integers += seen.slots.capacity();
   return static_cast<int64_t>(floats * sizeof(float) + integers * sizeof(int32_t) +

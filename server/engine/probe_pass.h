@@ -55,6 +55,7 @@ class ProbePass final : public PromptPass {
   std::vector<int32_t> positions_;
   std::vector<Seen> seen_;       // [kv_heads], of the layer
   std::vector<float> k_, v_;     // [kv_heads][capacity][head_dim]
+  std::vector<float> bias_;      // [kv_heads][capacity]; empty: entries are not weighed by mass
   PackedKeys::Shape shape_;      // of one head
   AlignedBuffer packed_memory_;  // [kv_heads]
   int64_t packed_floats_ = 0;

@@ -39,6 +39,8 @@ struct CacheOptions {
   std::optional<Budget> budget;                // empty: the engine's default
   TurnFold turn_fold = TurnFold::kRefold;
   bool pin_system_prompt = false;
+  std::optional<double> image_budget;   // ImageFold::share; empty: the engine's default
+  bool merge_images = false;            // ImageFold::merge
   std::optional<int32_t> probe_tokens;  // empty: the engine's default, or what a floor needs
   double min_quality = 0;               // QualityOptions; 0: no floor
 };

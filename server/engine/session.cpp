@@ -61,6 +61,7 @@ SessionInfo InfoOf(const EngineSession& session) {
           .entry_type = session.entry_type,
           .turn_fold = session.turn_fold,
           .pin_system_prompt = session.pin_system_prompt,
+          .images = session.images,
           .quality = session.quality,
           .repeated_turns = session.repeated_turns(),
           .cache = cache,

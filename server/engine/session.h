@@ -23,6 +23,7 @@ struct EngineSession {
   TurnFold turn_fold = TurnFold::kRefold;
   std::string system_prompt;
   bool pin_system_prompt = false;
+  ImageFold images;
   std::unique_ptr<ConversationCache> cache;
   // What was asked for; the cache follows between two steps (actions/budget.h).
   Budget budget;

@@ -251,6 +251,7 @@ TEST(ServerConfigTest, ADeviceHoldsOneTypeOfWeightsAndEntries) {
                                                         {"--weights-prefill", "f32"},
                                                         {"--kv", "int8"},
                                                         {"--kv", "f32"},
+                                                        {"--image-budget", "0.5"},
                                                         {"--budget", "1MiB"}}) {
     const ParsedArguments parsed = Parse({"--device", "cuda", setting, value});
     EXPECT_EQ(parsed.exit_code, 2) << setting << " " << value;

@@ -46,6 +46,7 @@ const std::map<std::string, Values>& Table() {
       {"kv", Choice("f32")},
       {"policy", Choice("elastic")},
       {"budget", {"0.5", {"0", "1.1", "-0.1", "nan", "x", "0t", "0MiB", ""}}},
+      {"image-budget", Number("0.25", "-0.1", "1.5")},
       {"probe-tokens", Number("64", "-1", "65")},
       {"max-batch", Number("1", "0", "4097")},
       {"max-queued-turns", Number("65536", "0", "65537")},

@@ -194,7 +194,7 @@ TEST_P(MatrixTest, IsAPureFunctionOfTheConversation) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllPolicies, MatrixTest, ::testing::ValuesIn(PoliciesToTest()),
-                         [](const auto& param) { return std::string(param.param); });
+                         [](const auto& param) { return testing::TestName(param.param); });
 
 }  // namespace
 }  // namespace concertina

@@ -1,5 +1,6 @@
 #include "session_driver.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -72,9 +73,12 @@ LayerWriter ElementWriter(uint32_t session) {
 
 absl::Status Prefill(SessionCache& cache, int32_t tokens, const LayerWriter& writer,
                      std::vector<FoldReport>* folds, const std::vector<TokenSpan>& pins) {
-  if (absl::Status begun = cache.BeginPrefill(tokens, pins); !begun.ok()) {
-    return begun;
-  }
+  absl::Status begun = cache.BeginPrefill(tokens, pins);
+  return begun.ok() ? FoldPrompt(cache, writer, folds) : begun;
+}
+
+absl::Status FoldPrompt(SessionCache& cache, const LayerWriter& writer,
+                        std::vector<FoldReport>* folds) {
   PromptWorkspace workspace;
   LayerPrompt* prompt = workspace.Prepare(cache);
   for (int layer = 0; cache.measuring(); ++layer) {
@@ -157,6 +161,12 @@ std::vector<std::string_view> PoliciesToTest() {
   std::vector<std::string_view> names(registered.begin(), registered.end());
   names.push_back(kAdaptive);
   return names;
+}
+
+std::string TestName(std::string_view policy) {
+  std::string name(policy);
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
 }
 
 std::shared_ptr<const Policy> PolicyOf(std::string_view name, const PolicyOptions& options) {

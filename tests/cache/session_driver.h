@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -41,6 +42,10 @@ absl::Status Prefill(SessionCache& cache, int32_t tokens, const LayerWriter& wri
                      std::vector<FoldReport>* folds = nullptr,
                      const std::vector<TokenSpan>& pins = {});
 
+// From a prefill that has begun on.
+absl::Status FoldPrompt(SessionCache& cache, const LayerWriter& writer,
+                        std::vector<FoldReport>* folds = nullptr);
+
 // One decode step between BeginDecode and EndDecode; adds pseudo-random attention.
 absl::Status DecodeToken(SessionCache& cache, uint32_t session);
 
@@ -54,6 +59,8 @@ struct HeadContents {
 HeadContents Contents(const SessionCache& cache, int layer, int head);
 
 std::unique_ptr<PagePool> MakePool(int64_t pages, CacheShape shape);
+// A policy's name as that of a parameterized test: without dashes.
+std::string TestName(std::string_view policy);
 // Every registered policy, and "concertina_adaptive": `concertina` with adaptive heads.
 std::vector<std::string_view> PoliciesToTest();
 // One of those, or by name with options. Throws std::runtime_error where there is none.

@@ -15,6 +15,7 @@ using testing::Contents;
 using testing::DecodeToken;
 using testing::Element;
 using testing::ElementWriter;
+using testing::FoldPrompt;
 using testing::HeadContents;
 using testing::MakePool;
 using testing::PoliciesToTest;
@@ -98,6 +99,56 @@ class TurnMatrixTest : public ::testing::TestWithParam<std::string_view> {
       const int64_t n = cache.EntriesAffordable(cache.budget(), cache.seen());
       ASSERT_GE(n, floor) << "the pins of this test are meant to fit";
       ASSERT_EQ(cache.live_entries(), std::min(held_before, n * heads));
+    }
+  }
+
+  static void CheckPictures(const SessionCache& cache, const std::vector<TokenSpan>& pictures) {
+    const CacheShape shape = cache.shape();
+    for (int at = 0; at < shape.layers * shape.kv_heads; ++at) {
+      const HeadContents held = Contents(cache, at / shape.kv_heads, at % shape.kv_heads);
+      for (const TokenSpan& picture : pictures) {
+        int entries = 0, mass = 0;
+        for (size_t i = 0; i < held.births.size(); ++i) {
+          const int64_t place = held.births[i] - picture.first;
+          if (place < 0 || place >= picture.count) continue;
+          ++entries;
+          mass += held.masses[i];
+        }
+        ASSERT_LE(entries, std::max<int64_t>(1, picture.count * 3 / 10));
+        if (!cache.policy().merges()) {
+          ASSERT_LE(mass, picture.count);
+        }
+      }
+    }
+  }
+
+  static void HoldPictures(SessionCache& cache) {
+    const CacheShape shape = cache.shape();
+    const int64_t heads = int64_t{shape.layers} * shape.kv_heads;
+    std::vector<TokenSpan> pictures;
+    for (const TokenSpan& rows :
+         {TokenSpan{4, 40}, TokenSpan{1, 25}, TokenSpan{}, TokenSpan{0, 7}}) {
+      const int32_t tokens = 6 + static_cast<int32_t>(rows.first + rows.count);
+      const int64_t over =
+          rows.count > 0 ? rows.count - std::max<int64_t>(1, rows.count * 3 / 10) : 0;
+      const int64_t held = cache.live_entries();
+      std::vector<TokenSpan> of_turn;
+      if (rows.count > 0) of_turn.push_back(rows);
+      for (const TokenSpan& picture : of_turn) {
+        pictures.push_back({cache.seen() + picture.first, picture.count});
+      }
+      ASSERT_TRUE(cache.BeginPrefill(tokens, {}, of_turn).ok());
+      ASSERT_TRUE(FoldPrompt(cache, ElementWriter(kSession)).ok());
+      ASSERT_NO_FATAL_FAILURE(CheckBudget(cache, held + (tokens - over) * heads));
+      ASSERT_NO_FATAL_FAILURE(CheckPictures(cache, pictures));
+      cache.BeginDecode();
+      for (int step = 0; step < kAnswer; ++step) {
+        const int64_t before = cache.live_entries();
+        ASSERT_TRUE(DecodeToken(cache, kSession).ok());
+        ASSERT_NO_FATAL_FAILURE(CheckBudget(cache, before + heads));
+      }
+      cache.EndDecode();
+      ASSERT_NO_FATAL_FAILURE(CheckPictures(cache, pictures));
     }
   }
 
@@ -231,8 +282,35 @@ TEST_P(TurnMatrixTest, FairTurnsShareByLength) {
   }
 }
 
+// Pictures keep no more than their part, and all together as much as the budget grants.
+TEST_P(TurnMatrixTest, HoldsPicturesToTheirBudgets) {
+  const auto policy = PolicyOf(GetParam());
+  if (!policy->follows_turn_rules() || policy->keeps_everything() || policy->splits_heads()) {
+    EXPECT_TRUE(policy->name() == "official" || policy->name() == "full" || policy->splits_heads());
+    return;
+  }
+  const RotateFn still = [](float*, int64_t) {};
+  for (const Shape& shape : kShapes) {
+    const auto pool = MakePool(200000, shape.cache);
+    for (const Budget& budget : Budgets(shape.cache)) {
+      for (const bool merge : {false, true}) {
+        if (merge && policy->merges()) {
+          continue;
+        }
+        SessionCache cache(pool.get(), shape.cache, shape.type, policy, budget,
+                           OnContextEnd::kRefuse, TurnFold::kRefold, {.share = 0.3, .merge = merge},
+                           still);
+        ASSERT_NO_FATAL_FAILURE(HoldPictures(cache))
+            << shape.cache.layers << " layers, unit " << static_cast<int>(budget.unit) << ", merge "
+            << merge;
+      }
+    }
+    ASSERT_EQ(pool->used_bytes(), 0);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(AllPolicies, TurnMatrixTest, ::testing::ValuesIn(PoliciesToTest()),
-                         [](const auto& param) { return std::string(param.param); });
+                         [](const auto& param) { return testing::TestName(param.param); });
 
 }  // namespace
 }  // namespace concertina

@@ -63,14 +63,20 @@ std::vector<Outcome> NotOnDevice() {
   bytes.mutable_budget()->set_bytes(1 << 20);
   type.mutable_policy()->set_entry_type(v1::ENTRY_TYPE_INT8);
   rebase.mutable_policy()->set_on_context_end(v1::ON_CONTEXT_END_REBASE);
+  v1::OpenSessionRequest pictures;
+  pictures.mutable_policy()->set_image_budget(0.5);
   v1::OpenSessionRequest fair;
   fair.mutable_policy()->set_turn_fold(v1::TURN_FOLD_FAIR);
   auto pinned = TurnOf(OpenSession(stage.wire()), "hi", 4);
   pinned.mutable_parts(0)->set_pin(true);
   probe.mutable_policy()->set_probe_tokens(8);
-  return {Open(stage.wire(), bytes),  Open(stage.wire(), type),
-          Open(stage.wire(), rebase), Open(stage.wire(), fair),
-          Open(stage.wire(), probe),  stage.Refuse(pinned, "INVALID_ARGUMENT")};
+  return {Open(stage.wire(), bytes),
+          Open(stage.wire(), type),
+          Open(stage.wire(), rebase),
+          Open(stage.wire(), fair),
+          Open(stage.wire(), probe),
+          Open(stage.wire(), pictures),
+          stage.Refuse(pinned, "INVALID_ARGUMENT")};
 }
 
 std::vector<Outcome> ForkOnDevice() {
@@ -202,13 +208,13 @@ std::vector<StatusRow> FieldRows() {
        "PROMPT_TOO_LONG",
        LongPrompt,
        {"parts"}},
-      {"a budget in bytes, a policy, a type of entries, a rebase, a turn fold, a pin or a probe "
-       "that the server's device does not have",
+      {"a budget in bytes, a policy, a type of entries, a rebase, a turn fold, a pin, a picture's "
+       "budget or a probe that the server's device does not have",
        "INVALID_ARGUMENT",
        "NOT_ON_DEVICE",
        NotOnDevice,
        {"budget.bytes", "policy.entry_type", "policy.on_context_end", "policy.turn_fold",
-        "policy.probe_tokens", "parts[0].pin"}},
+        "policy.probe_tokens", "policy.image_budget", "parts[0].pin"}},
   };
 }
 

@@ -201,6 +201,7 @@ TEST_F(CliTest, TurnsAndPinsReachTheServer) {
   EXPECT_FALSE(service_.asked().at(0).parts(1).pin());
   EXPECT_EQ(service_.opened().at(0).policy().turn_fold(), v1::TURN_FOLD_ISOLATE);
   EXPECT_TRUE(service_.opened().at(0).policy().pin_system_prompt());
+  EXPECT_FALSE(service_.opened().at(0).policy().has_image_budget());
   EXPECT_EQ(Run({"ask", "--pin-system", "What is it?"}).exit_code, 2) << "there is none";
   EXPECT_EQ(Run({"ask", "--turn-fold", "together", "What is it?"}).exit_code, 2);
 
@@ -215,6 +216,14 @@ TEST_F(CliTest, TurnsAndPinsReachTheServer) {
   EXPECT_TRUE(service_.asked().at(2).parts(0).pin() && service_.asked().at(2).parts(1).pin());
   EXPECT_FALSE(service_.asked().at(3).parts(0).pin());
   EXPECT_EQ(service_.opened().back().policy().turn_fold(), v1::TURN_FOLD_FAIR);
+}
+
+TEST_F(CliTest, PicturesBudgetsReachTheServer) {
+  service_.AddTurn(MakeTurn({"Red."}));
+  EXPECT_EQ(Run({"ask", "--image-budget", "0.25", "--merge-images", "What is it?"}).exit_code, 0);
+  EXPECT_EQ(service_.opened().at(0).policy().image_budget(), 0.25);
+  EXPECT_TRUE(service_.opened().at(0).policy().merge_images());
+  EXPECT_EQ(Run({"ask", "--image-budget", "1.5", "What is it?"}).exit_code, 2);
 }
 
 TEST_F(CliTest, ChatTakesCommandsAndMessagesFromAPipe) {

@@ -102,10 +102,11 @@ INSTANTIATE_TEST_SUITE_P(Policies, Rebuild,
 INSTANTIATE_TEST_SUITE_P(
     Baselines, Rebuild,
     ::testing::Values(Setup{"concertina-hq", Budget::Ratio(0.2)},
-                      Setup{"concertina-hq", Budget::Tokens(12)}, Setup{"h2o", Budget::Ratio(0.2)}, Setup{"keydiff", Budget::Tokens(12)},
-                      Setup{"local", Budget::Ratio(0.2)}, Setup{"official", Budget::Ratio(0.4)},
-                      Setup{"prefixkv", Budget::Ratio(0.2)}, Setup{"prefixkv", Budget::Tokens(50)},
-                      Setup{"random", Budget::Ratio(0.2)}, Setup{"snapkv", Budget::Ratio(0.4)}));
+                      Setup{"concertina-hq", Budget::Tokens(12)}, Setup{"h2o", Budget::Ratio(0.2)},
+                      Setup{"keydiff", Budget::Tokens(12)}, Setup{"local", Budget::Ratio(0.2)},
+                      Setup{"official", Budget::Ratio(0.4)}, Setup{"prefixkv", Budget::Ratio(0.2)},
+                      Setup{"prefixkv", Budget::Tokens(50)}, Setup{"random", Budget::Ratio(0.2)},
+                      Setup{"snapkv", Budget::Ratio(0.4)}));
 
 // The session itself is its own twin: it is forked where the budget changes in mid-answer, so that
 // both have the same history, and one of the two is evicted.

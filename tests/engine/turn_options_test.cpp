@@ -169,7 +169,8 @@ class Rebuild : public ::testing::TestWithParam<TurnFold> {};
 TEST_P(Rebuild, RemembersPinsAndTurns) {
   TestEngine engine;
   const auto image = PlainImage(*TinyModel(), 0.4f);
-  for (const std::string_view policy : {"concertina", "concertina-hq", "elastic", "prefixkv", "h2o"}) {
+  for (const std::string_view policy :
+       {"concertina", "concertina-hq", "elastic", "prefixkv", "h2o"}) {
     CacheOptions options;
     options.policy = policy;
     options.turn_fold = GetParam();

@@ -148,12 +148,12 @@ TEST_P(EveryKind, AProbeLeavesTheConversationAsItIs) {
 INSTANTIATE_TEST_SUITE_P(
     Policies, EveryKind,
     ::testing::Values(Kind{"concertina", EntryType::kF32}, Kind{"concertina", EntryType::kBf16},
-                      Kind{"concertina", EntryType::kInt8},
-                      Kind{"concertina-hq", EntryType::kF32}, Kind{"elastic", EntryType::kF32},
-                      Kind{"full", EntryType::kBf16}, Kind{"h2o", EntryType::kF32},
-                      Kind{"local", EntryType::kBf16}, Kind{"official", EntryType::kF32},
-                      Kind{"prefixkv", EntryType::kF32}, Kind{"random", EntryType::kInt8},
-                      Kind{"snapkv", EntryType::kF32}, Kind{"keydiff", EntryType::kF32}));
+                      Kind{"concertina", EntryType::kInt8}, Kind{"concertina-hq", EntryType::kF32},
+                      Kind{"elastic", EntryType::kF32}, Kind{"full", EntryType::kBf16},
+                      Kind{"h2o", EntryType::kF32}, Kind{"local", EntryType::kBf16},
+                      Kind{"official", EntryType::kF32}, Kind{"prefixkv", EntryType::kF32},
+                      Kind{"random", EntryType::kInt8}, Kind{"snapkv", EntryType::kF32},
+                      Kind{"keydiff", EntryType::kF32}));
 
 class WidestScratch final : public EngineObserver {
  public:

@@ -90,11 +90,11 @@ TEST_P(BudgetsHold, AfterEveryTurn) {
 
 INSTANTIATE_TEST_SUITE_P(
     Policies, BudgetsHold,
-    ::testing::Combine(::testing::Values("elastic", "concertina", "concertina-hq", "prefixkv", "snapkv"),
-                       ::testing::Values(Budget::Ratio(0.2), Budget::Tokens(12),
-                                         Budget::Bytes(30000)),
-                       ::testing::Values(EntryType::kF32, EntryType::kBf16, EntryType::kInt8,
-                                         EntryType::kPacked)));
+    ::testing::Combine(
+        ::testing::Values("elastic", "concertina", "concertina-hq", "prefixkv", "snapkv"),
+        ::testing::Values(Budget::Ratio(0.2), Budget::Tokens(12), Budget::Bytes(30000)),
+        ::testing::Values(EntryType::kF32, EntryType::kBf16, EntryType::kInt8,
+                          EntryType::kPacked)));
 
 TEST(Turns, LiveBudgetChangesBothWays) {
   TestEngine engine;

@@ -28,15 +28,11 @@ const Outcomes kDefaultAtZero = {{"0", StatusCode::OK}};
 const Outcomes kAnyMaximum = {{"max", StatusCode::OK}};
 
 Rows OfCacheOptions() {
-  return {{"policy.merge", kDefaultAtZero},
-          {"policy.on_context_end", kDefaultAtZero},
-          {"policy.entry_type", kDefaultAtZero},
-          {"policy.turn_fold", kDefaultAtZero},
-          {"policy.probe_tokens", kDefaultAtZero},
-          {"policy.min_quality", kDefaultAtZero},
-          {"budget.ratio", {}},
-          {"budget.tokens", kAnyMaximum},
-          {"budget.bytes", kAnyMaximum}};
+  return {{"policy.merge", kDefaultAtZero},        {"policy.on_context_end", kDefaultAtZero},
+          {"policy.entry_type", kDefaultAtZero},   {"policy.turn_fold", kDefaultAtZero},
+          {"policy.image_budget", kDefaultAtZero}, {"policy.probe_tokens", kDefaultAtZero},
+          {"policy.min_quality", kDefaultAtZero},  {"budget.ratio", {}},
+          {"budget.tokens", kAnyMaximum},          {"budget.bytes", kAnyMaximum}};
 }
 
 Rows OfSampling() {

@@ -290,13 +290,17 @@ TEST_F(DeviceProcess, WhatTheDeviceCannotDoIsRefusedByName) {
   ExpectRefused(client_->Open(probe).status(), invalid, "policy.probe_tokens");
   probe.policy.emplace().set_min_quality(0.5);
   ExpectRefused(client_->Open(probe).status(), invalid, "policy.min_quality");
+  client::OpenOptions pictures;
+  pictures.policy.emplace().set_image_budget(0.5);
+  ExpectRefused(client_->Open(pictures).status(), invalid, "policy.image_budget");
   client::OpenOptions int8;
   int8.policy.emplace().set_entry_type(v1::ENTRY_TYPE_INT8);
   ExpectRefused(client_->Open(int8).status(), invalid, "policy.entry_type");
   client::OpenOptions rebase;
   rebase.policy.emplace().set_on_context_end(v1::ON_CONTEXT_END_REBASE);
   ExpectRefused(client_->Open(rebase).status(), invalid, "policy.on_context_end");
-  for (const char* name : {"concertina-hq", "h2o", "keydiff", "local", "official", "prefixkv", "random", "snapkv"}) {
+  for (const char* name :
+       {"concertina-hq", "h2o", "keydiff", "local", "official", "prefixkv", "random", "snapkv"}) {
     client::OpenOptions policy;
     policy.policy.emplace().set_name(name);
     ExpectRefused(client_->Open(policy).status(), invalid, "policy.name");

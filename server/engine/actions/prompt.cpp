@@ -92,6 +92,7 @@ absl::Status BeginLayers(EngineState& state, Task& task) {
   const bool adapter = task.session->adapter || !segment.images.empty();
   PromptState& prompt = *task.prompt;
   PromptPass::Options options{.adapter = adapter && state.model->adapter, .pins = segment.pins};
+  for (const auto& [first, rows] : segment.image_spans) options.pictures.push_back({first, rows});
   if (prompt.probe) {
     options.last_rows = prompt.probe->rows;
     const auto tokens = static_cast<int64_t>(segment.prompt.size());

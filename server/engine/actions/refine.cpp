@@ -22,7 +22,8 @@ absl::StatusOr<std::unique_ptr<EngineSession>> Blank(EngineState& state,
                                         .entry_type = session.entry_type,
                                         .budget = session.transcript.front().budget,
                                         .on_context_end = session.on_context_end,
-                                        .turn_fold = session.turn_fold});
+                                        .turn_fold = session.turn_fold,
+                                        .images = session.images});
   if (!cache.ok()) return cache.status();
   auto blank = std::make_unique<EngineSession>();
   blank->policy = session.policy;

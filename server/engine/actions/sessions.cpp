@@ -49,6 +49,45 @@ absl::StatusOr<QualityOptions> QualityFor(const EngineState& state, const CacheO
   return quality;
 }
 
+// Why pictures cannot have a budget of their own; empty: they can.
+std::string_view WithoutImageBudget(const CacheSpec& spec) {
+  const auto policy = MakePolicy(spec.policy, spec.policy_options);
+  if (!policy.ok()) return {};  // not this field's fault
+  if ((*policy)->keeps_everything()) return "this policy drops nothing";
+  if ((*policy)->splits_heads()) return "heads that differ in length share no picture's budget";
+  if (!(*policy)->follows_turn_rules()) return "this policy chooses among all entries alike";
+  if (spec.entry_type == EntryType::kPacked) return "packed entries are all chosen alike";
+  if (spec.turn_fold != TurnFold::kRefold) return "only refolded turns have one";
+  return {};
+}
+
+bool MergesItself(const CacheSpec& spec) {
+  const auto policy = MakePolicy(spec.policy, spec.policy_options);
+  return policy.ok() && (*policy)->merges();
+}
+
+absl::StatusOr<ImageFold> ImagesFor(const EngineState& state, const CacheOptions& options,
+                                    const CacheSpec& spec) {
+  ImageFold images{.share = options.image_budget.value_or(state.options.default_image_budget),
+                   .merge = options.merge_images};
+  // Written so that NaN fails.
+  if (!(images.share >= 0 && images.share <= 1)) {
+    return FieldError("policy.image_budget", "must be in (0, 1], or 0 for none");
+  }
+  const std::string_view without = WithoutImageBudget(spec);
+  if (images.share > 0 && !without.empty()) {
+    if (options.image_budget) return FieldError("policy.image_budget", without);
+    images.share = 0;  // the default is for those that can have one
+  }
+  if (images.merge && images.share == 0) {
+    return FieldError("policy.merge_images", "pictures have no budget of their own");
+  }
+  if (images.merge && MergesItself(spec)) {
+    return FieldError("policy.merge_images", "this policy merges by itself");
+  }
+  return images;
+}
+
 absl::Status MayOpen(const EngineState& state, const std::string& id) {
   if (state.draining) {
     return ReasonError(absl::StatusCode::kUnavailable, reason::kDraining, "the server is draining");
@@ -102,16 +141,18 @@ absl::Status HasRoomToOpen(const EngineState& state, const ConversationCache& ca
 
 absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
                                                            const CacheOptions& options) {
-  const CacheSpec spec{
-      .policy = options.policy.empty() ? state.options.default_policy : options.policy,
-      .policy_options = options.policy_options,
-      .entry_type = options.entry_type.value_or(state.options.default_entry_type),
-      .budget = options.budget.value_or(state.options.default_budget),
-      .on_context_end = options.on_context_end,
-      .turn_fold = options.turn_fold};
+  CacheSpec spec{.policy = options.policy.empty() ? state.options.default_policy : options.policy,
+                 .policy_options = options.policy_options,
+                 .entry_type = options.entry_type.value_or(state.options.default_entry_type),
+                 .budget = options.budget.value_or(state.options.default_budget),
+                 .on_context_end = options.on_context_end,
+                 .turn_fold = options.turn_fold};
   if (absl::Status status = ValidateBudget(spec.budget); !status.ok()) {
     return FieldError("budget", std::string(status.message()));
   }
+  const auto images = ImagesFor(state, options, spec);
+  if (!images.ok()) return images.status();
+  spec.images = *images;
   if (absl::Status status = CheckTraits(state.runner->traits(), spec); !status.ok()) return status;
   const auto quality = QualityFor(state, options);
   if (!quality.ok()) return quality.status();
@@ -124,6 +165,7 @@ absl::StatusOr<std::unique_ptr<EngineSession>> MakeSession(EngineState& state,
   session->entry_type = spec.entry_type;
   session->turn_fold = spec.turn_fold;
   session->pin_system_prompt = options.pin_system_prompt;
+  session->images = spec.images;
   session->cache = *std::move(cache);
   session->budget = spec.budget;
   session->quality = *quality;
@@ -166,6 +208,7 @@ absl::StatusOr<EngineSession*> ForkSession(EngineState& state, const std::string
       .turn_fold = (*parent)->turn_fold,
       .system_prompt = (*parent)->system_prompt,
       .pin_system_prompt = (*parent)->pin_system_prompt,
+      .images = (*parent)->images,
       .cache = *std::move(cache),
       .budget = (*parent)->budget,
       .raised_budget = (*parent)->raised_budget,

@@ -24,6 +24,10 @@ absl::Status CheckTraits(const RunnerTraits& traits, const CacheSpec& spec) {
   if (spec.turn_fold != TurnFold::kRefold && !traits.turn_rules) {
     return FieldError("policy.turn_fold", reason::kNotOnDevice, "turns on the device are refolded");
   }
+  if (spec.images.share > 0 && !traits.turn_rules) {
+    return FieldError("policy.image_budget", reason::kNotOnDevice,
+                      "pictures on the device share the budget");
+  }
   return CheckBudgetTraits(traits, spec.budget);
 }
 

@@ -67,6 +67,7 @@ void RenderDefaults(const EngineOptions& options, v1::GetModelResponse* response
   response->mutable_default_policy()->set_name(options.default_policy);
   response->mutable_default_policy()->set_entry_type(Render(options.default_entry_type));
   response->mutable_default_policy()->set_probe_tokens(options.default_probe_tokens);
+  response->mutable_default_policy()->set_image_budget(options.default_image_budget);
   Render(options.default_budget, response->mutable_default_budget());
   for (const std::string_view name : PolicyNames()) response->add_policies(std::string(name));
   response->set_default_entry_type(Render(options.default_entry_type));

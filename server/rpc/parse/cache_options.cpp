@@ -139,7 +139,9 @@ absl::Status ParsePolicy(const v1::CachePolicy& policy, std::string_view default
   options->entry_type = *entry_type;
   options->turn_fold = *turn_fold;
   options->pin_system_prompt = policy.pin_system_prompt();
-  // The engine, which has the default of the first, checks them (actions/sessions.cpp).
+  // The engine, which has the defaults of some, checks these (actions/sessions.cpp).
+  if (policy.has_image_budget()) options->image_budget = policy.image_budget();
+  options->merge_images = policy.merge_images();
   if (policy.has_probe_tokens()) options->probe_tokens = policy.probe_tokens();
   options->min_quality = policy.min_quality();
   return absl::OkStatus();

@@ -44,7 +44,12 @@ absl::StatusOr<std::vector<int32_t>> ParseSequence(const v1::TokenSequence& sequ
 }
 
 // What Score would ignore is refused: the caller believes that it acts.
-absl::Status CheckUnprobed(const CacheOptions& cache) {
+absl::Status CheckSessionOptions(const CacheOptions& cache) {
+  // Written so that NaN is no budget of 0.
+  if (cache.image_budget && !(*cache.image_budget == 0)) {
+    return FieldError("policy.image_budget", "there are no pictures");
+  }
+  if (cache.merge_images) return FieldError("policy.merge_images", "there are no pictures");
   if (cache.probe_tokens.value_or(0) != 0) {
     return FieldError("policy.probe_tokens", "only sessions are probed");
   }
@@ -68,7 +73,7 @@ absl::StatusOr<ScoreParams> ParseScore(const v1::ScoreRequest& request,
   if (params.cache.pin_system_prompt) {
     return FieldError("policy.pin_system_prompt", "there is no system prompt");
   }
-  if (absl::Status status = CheckUnprobed(params.cache); !status.ok()) return status;
+  if (absl::Status status = CheckSessionOptions(params.cache); !status.ok()) return status;
   if (!v1::ScoreFold_IsValid(request.fold())) return FieldError("fold", "unknown value");
   params.fold_in_decode = request.fold() == v1::SCORE_FOLD_DECODE;
   for (int i = 0; i < request.turns_size(); ++i) {

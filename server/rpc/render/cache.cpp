@@ -111,6 +111,8 @@ void Render(const SessionInfo& session, v1::Session* out) {
   policy->set_entry_type(Render(session.entry_type));
   policy->set_turn_fold(Render(session.turn_fold));
   policy->set_pin_system_prompt(session.pin_system_prompt);
+  policy->set_image_budget(session.images.share);
+  policy->set_merge_images(session.images.merge);
   policy->set_probe_tokens(session.quality.probe_tokens);
   policy->set_min_quality(session.quality.min_quality);
   Render(session.cache, out->mutable_cache());

@@ -34,6 +34,17 @@ TEST(Settings, AreTheCrossProductAfterTheReference) {
   EXPECT_EQ(settings->at(6).policy.name(), "elastic");
 }
 
+TEST(Settings, PicturesHaveBudgetsOfTheirOwn) {
+  const auto settings = MakeSettings({.policies = {"concertina:images=0.2:merge-images"},
+                                      .budgets = {"0.5"},
+                                      .entry_types = {"default"}});
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->back().Name(), "concertina:images=0.2:merge-images 0.5");
+  EXPECT_EQ(settings->back().policy.name(), "concertina");
+  EXPECT_EQ(settings->back().policy.image_budget(), 0.2);
+  EXPECT_TRUE(settings->back().policy.merge_images());
+}
+
 TEST(Settings, OnesSaidTwiceAreMeasuredOnce) {
   const auto settings = MakeSettings({.policies = {"h2o", "h2o"},
                                       .budgets = {"0.2", "0.2"},
@@ -54,7 +65,9 @@ TEST(Settings, RefuseWhatCannotBeRead) {
   bad = good;
   bad.entry_types = {"int9"};
   EXPECT_THAT(MakeSettings(bad).status().ToString(), HasSubstr("int9"));
-  for (const char* policy : {"", "elastic:sink", "elastic:merge=all", "elastic:merge"}) {
+  for (const char* policy :
+       {"", "elastic:sink", "elastic:merge=all", "elastic:merge", "concertina:images=0",
+        "concertina:images=1.5", "concertina:images=x", "concertina:images"}) {
     bad = good;
     bad.policies = {policy};
     EXPECT_FALSE(MakeSettings(bad).ok()) << policy;
