@@ -74,8 +74,8 @@ class PythonExample(unittest.TestCase):
         self.assertEqual(said.returncode, 0, said.stderr)
         described, kept, where, kept_then = said.stdout.splitlines()
         self.assertIn("carrot", described)
-        self.assertIn("red", described)
-        self.assertIn("top right", where)
+        self.assertIn("purple", described)
+        self.assertIn("top left", where)
         self.assertRegex(kept, r"^\[[1-9]\d+ bytes kept\]$")
         self.assertRegex(kept_then, r"^\[[1-9]\d+ bytes kept\]$")
 

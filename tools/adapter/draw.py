@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Draws a picture that the bundled model can see, from words.
 
-    python tools/adapter/draw.py --out docs/demo/scene.png --background red \\
-        "carrot at the top right" "cat at the bottom left"
+    python tools/adapter/draw.py --out docs/demo/scene.png --background purple --seed 12 \\
+        "carrot at the top left" "cat at the bottom right"
 
 Names and places are those of world.py; what is not said follows from the seed.
 """

@@ -170,7 +170,7 @@ def ask(scene, rng, kind):
 
 
 # How often each kind is trained: more where it is harder to learn.
-WEIGHTS = dict(caption=2, describe=.8, presence=.8, count=2, total=.5, where=1.5, left=3, right=3, above=4, below=4,
+WEIGHTS = dict(caption=2, describe=.8, presence=.8, count=2, total=.5, where=1.5, left=3, right=3, above=7, below=7,
                at=2.5, background=.3, color=.5)
 
 
