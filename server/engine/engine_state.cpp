@@ -22,9 +22,15 @@ EngineState::EngineState(EngineOptions engine_options, std::shared_ptr<const Mod
       clock(std::move(shared_clock)),
       pool(std::move(page_pool)),
       runner(std::move(model_runner)),
-      repeat_request(
-          model->tokenizer->EncodeContinuation(kRepeatRequest, Tokenizer::Special::kInert)),
       pace(options.prefill_share, options.prefill_step) {}
+
+const std::vector<int32_t>& EngineState::RepeatRequest() const {
+  if (repeat_request.empty()) {
+    repeat_request =
+        model->tokenizer->EncodeContinuation(kRepeatRequest, Tokenizer::Special::kInert);
+  }
+  return repeat_request;
+}
 
 int64_t EngineState::RetryAfterMs() const {
   constexpr double kLeast = 100, kMost = 30'000;

@@ -26,6 +26,8 @@ struct EngineState {
               std::unique_ptr<ModelRunner> model_runner);
 
   Task::TimePoint Now() const { return clock->Now(); }
+  // What stands between a prompt and its repetition.
+  const std::vector<int32_t>& RepeatRequest() const;
 
   const EngineOptions options;
   const std::shared_ptr<const Model> model;
@@ -43,9 +45,6 @@ struct EngineState {
   // other (actions/prompt_order.h).
   std::vector<Task*> prompts;
 
-  // Between a prompt and its repetition.
-  const std::vector<int32_t> repeat_request;
-
   StepPace pace;
   SliceCost layer_cost, picture_cost, logit_cost;
 
@@ -57,7 +56,8 @@ struct EngineState {
   // A task ended in this step: whoever reads the gauges after the reply should see it.
   bool task_ended = false;
   Task::TimePoint expiry_checked;
-  double turn_seconds = 0.5;  // moving average, from admission to the end
+  double turn_seconds = 0.5;                    // moving average, from admission to the end
+  mutable std::vector<int32_t> repeat_request;  // empty until it was asked for
 
   // When a refused request should be tried again: about when a place will be free.
   int64_t RetryAfterMs() const;

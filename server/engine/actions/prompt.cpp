@@ -100,8 +100,9 @@ absl::Status BeginLayers(EngineState& state, Task& task) {
   }
   if (task.replayed_segments == 0) segment.repeated = RepeatsAtOnce(task);
   if (segment.repeated) {
-    options.repeat_request.resize(state.repeat_request.size() * state.model->config.hidden);
-    absl::Status status = state.runner->Embed(state.repeat_request, options.repeat_request.data());
+    const std::vector<int32_t>& request = state.RepeatRequest();
+    options.repeat_request.resize(request.size() * state.model->config.hidden);
+    absl::Status status = state.runner->Embed(request, options.repeat_request.data());
     if (!status.ok()) return status;
   }
   prompt.prefill =

@@ -24,7 +24,7 @@ Size SizeOf(const EngineState& state, const Task& task) {
   for (const Segment& segment : task.segments) {
     size.tokens += segment.tokens();
     if (replayed > 0 ? segment.repeated : repeats) {
-      size.tokens += static_cast<int64_t>(segment.prompt.size() + state.repeat_request.size());
+      size.tokens += static_cast<int64_t>(segment.prompt.size() + state.RepeatRequest().size());
     }
     replayed -= replayed > 0 ? 1 : 0;
     size.pictures += static_cast<int64_t>(segment.images.size());
