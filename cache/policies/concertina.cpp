@@ -1,14 +1,11 @@
 #include <algorithm>
-#include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "cache/anchors.h"
 #include "cache/policies/builtin.h"
+#include "cache/policies/ranking.h"
 
 namespace concertina {
 namespace {
-
-constexpr double kSlope = 2.5;  // measured best on SmolLM2; 1 for an uncalibrated model
 
 // |x|_1 in eight fixed lanes: vectorises, and the order never depends on the machine.
 float L1Norm(const float* x, int32_t count) {
@@ -46,20 +43,11 @@ class Concertina final : public Policy {
 
  protected:
   Ranking DoRank(const LayerView& layer, int32_t /*keep*/) const override {
-    Ranking ranking;
-    for (int32_t h = 0; h < layer.kv_heads; ++h) {
-      const std::span<const float> scores = layer.Scores(h);
-      const uint32_t* birth = layer.birth + h * layer.capacity;
-      const float* v = layer.v + h * layer.capacity * layer.head_dim;
-      std::vector<float> worth(static_cast<size_t>(layer.entries));
-      for (int32_t i = 0; i < layer.entries; ++i) {
-        const auto queries = static_cast<float>(layer.seen_after - birth[i]);
-        worth[i] = scores[i] / queries *
-                   L1Norm(v + static_cast<int64_t>(i) * layer.head_dim, layer.head_dim);
-      }
-      ranking.worth.push_back(std::move(worth));
-    }
-    return ranking;
+    return RankPerHead(layer, [&](int32_t head, int32_t index) {
+      const int64_t at = head * layer.capacity + index;
+      return MeanAttention(layer, head, index) *
+             L1Norm(layer.v + at * layer.head_dim, layer.head_dim);
+    });
   }
 
   int32_t DoVictim(const DecodeView& head) const override {
@@ -74,12 +62,11 @@ class Concertina final : public Policy {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Policy>> MakeConcertina(const PolicyOptions& options) {
-  const double slope_r = options.slope_r.value_or(kSlope);
-  if (!(slope_r >= 1.0 / 64 && slope_r <= 64)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("slope_r must be between 1/64 and 64, not ", slope_r));
+  const auto slope_r = SlopeOf(options);
+  if (!slope_r.ok()) {
+    return slope_r.status();
   }
-  return std::make_shared<const Concertina>(slope_r, options.adaptive_heads);
+  return std::make_shared<const Concertina>(*slope_r, options.adaptive_heads);
 }
 
 }  // namespace concertina

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cache/policies/policy.h"
+
+// What policies that rank per KV head have in common.
+
+namespace concertina {
+
+// worth_of(head, index): what an entry is worth.
+template <typename WorthOf>
+Ranking RankPerHead(const LayerView& layer, WorthOf worth_of) {
+  Ranking ranking;
+  for (int32_t head = 0; head < layer.kv_heads; ++head) {
+    std::vector<float> worth(static_cast<size_t>(layer.entries));
+    for (int32_t i = 0; i < layer.entries; ++i) {
+      worth[i] = worth_of(head, i);
+    }
+    ranking.worth.push_back(std::move(worth));
+  }
+  return ranking;
+}
+
+// S of an entry over the number of queries that could see it.
+inline float MeanAttention(const LayerView& layer, int32_t head, int32_t index) {
+  const int64_t at = head * layer.capacity + index;
+  return layer.score[at] / static_cast<float>(layer.seen_after - layer.birth[at]);
+}
+
+// PolicyOptions::slope_r of concertina and concertina-hq: 2.5, measured best on SmolLM2, unless it
+// is given (1 for an uncalibrated model). INVALID_ARGUMENT outside 1/64 to 64.
+absl::StatusOr<double> SlopeOf(const PolicyOptions& options);
+
+}  // namespace concertina
