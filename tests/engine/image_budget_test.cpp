@@ -57,9 +57,7 @@ class MassTest : public ::testing::TestWithParam<EntryType> {
   }
 
   void Prompt(int32_t count, const std::vector<TokenSpan>& pictures) {
-    std::vector<int32_t> ids;
-    for (int32_t i = 0; i < count; ++i) ids.push_back((i * i + 5 * i) % language_->config().vocab);
-    Read(*cache_, ids, pictures);
+    Read(*cache_, SomeIds(language_->config(), count), pictures);
   }
 
   SessionCache& session() { return static_cast<SessionCache&>(*cache_); }

@@ -32,9 +32,7 @@ LanguageConfig Config() {
 }
 
 std::vector<int32_t> Ids(int32_t count, int32_t from) {
-  std::vector<int32_t> ids;
-  for (int32_t i = 0; i < count; ++i) ids.push_back((i * i + 5 * i + from) % Config().vocab);
-  return ids;
+  return testing::SomeIds(Config(), count, from);
 }
 
 // A runner with conversations of some kinds.

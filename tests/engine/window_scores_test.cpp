@@ -49,9 +49,7 @@ class WindowScoresTest : public ::testing::Test {
   }
 
   std::vector<int32_t> Ids(int32_t count) const {
-    std::vector<int32_t> ids;
-    for (int32_t i = 0; i < count; ++i) ids.push_back((i * i + 5 * i) % language_->config().vocab);
-    return ids;
+    return testing::SomeIds(language_->config(), count);
   }
 
   std::vector<float> Embedded(const std::vector<int32_t>& ids) {

@@ -45,6 +45,12 @@ MemorySource TinyLlama(const LanguageConfig& config, const std::string& prefix,
   return source;
 }
 
+std::vector<int32_t> SomeIds(const LanguageConfig& config, int32_t count, int32_t from) {
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < count; ++i) ids.push_back((i * i + 5 * i + from) % config.vocab);
+  return ids;
+}
+
 MemorySource TinyAdapter(const LanguageConfig& config) {
   MemorySource source;
   const std::tuple<const char*, int64_t, int64_t, int64_t> projections[] = {

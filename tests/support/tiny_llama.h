@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "models/language/language_config.h"
 #include "tests/support/memory_source.h"
@@ -12,6 +14,9 @@ namespace concertina::testing {
 LanguageConfig TinyLlamaConfig();
 MemorySource TinyLlama(const LanguageConfig& config, const std::string& prefix = "model.",
                        const std::string& head = "lm_head.weight");
+
+// So many token ids, the same every time, that differ with `from`.
+std::vector<int32_t> SomeIds(const LanguageConfig& config, int32_t count, int32_t from = 0);
 
 // A low-rank adapter for it, of a different rank for each projection.
 MemorySource TinyAdapter(const LanguageConfig& config);
