@@ -114,19 +114,22 @@ class HeadCache {
   // While decoding. By slot, what attention is to add to scores so that holes get none and merged
   // entries what they stand for; null where there is neither.
   const float* live_bias() const { return bias_.empty() ? nullptr : bias_.data(); }
-  // Rows born at `birth` or later but for the newest: how many, and the oldest, by birth order.
-  int32_t RowsBornFrom(uint32_t birth, int32_t* oldest) const;
-  // The row with the lowest S but the first and the newest entry, by birth order; -1: there is
-  // none.
-  int32_t LeastRow() const;
-  // Moves the row at `index` in birth order to a hole of the groups. REQUIRES: there is one that
-  // takes its birth.
-  void MoveToHole(int32_t index, PageAccount* account);
-  // Moves `count` rows, neighbours in birth order from `index` on, to a new group of this kind.
+  // Rows that may go to a group, 32 at most: of all but the first and the newest entry and the
+  // `exact` newest others those of the lowest S, the lowest first. By birth order.
+  std::vector<int32_t> SpareRows(int64_t exact) const;
+  // Moves the row at `index` in birth order to a hole of a group of this origin. REQUIRES: there is
+  // one that takes its birth.
+  void MoveToHole(int32_t index, GroupOrigin origin, PageAccount* account);
+  // Moves the rows at `indices` in birth order, ascending, to a new group of this kind.
   // RESOURCE_EXHAUSTED, with nothing changed, when its pages cannot be had.
-  absl::Status MoveToNewGroup(const GroupKinds& kinds, int kind, int32_t index, int32_t count,
+  absl::Status MoveToNewGroup(const GroupKinds& kinds, int kind, std::span<const int32_t> indices,
                               PageAccount* account);
-  // Gives a group up: its entries go to holes of the others. REQUIRES: at least 32 holes.
+  // Entries in groups of this origin but for the first and the newest entry, by birth order.
+  std::vector<int32_t> PackedBy(GroupOrigin origin) const;
+  // Groups that decoding added count as the last fold's.
+  void SettleGroups() { groups_.Settle(); }
+  // Gives one of the last fold's groups of the lesser kind up: its entries go to holes of the
+  // others. REQUIRES: there is one, and the last fold's have at least 32 holes.
   void GiveGroupUp(PageAccount* account);
 
  private:

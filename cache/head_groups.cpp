@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "cache/check.h"
 #include "cache/head_cache.h"
@@ -75,30 +76,31 @@ void HeadCache::ShiftRows(int32_t first_row_before) {
   HideHoles();
 }
 
-int32_t HeadCache::RowsBornFrom(uint32_t birth, int32_t* oldest) const {
-  int32_t count = 0;
-  *oldest = -1;
-  for (auto i = static_cast<int32_t>(order_.size()) - 2; i >= 0; --i) {
-    if (Meta(order_[i]).birth < birth) break;
-    if (order_[i] < first_row()) continue;
-    ++count;
-    *oldest = i;
+std::vector<int32_t> HeadCache::SpareRows(int64_t exact) const {
+  std::vector<int32_t> spare;
+  for (auto i = static_cast<int32_t>(order_.size()) - 2; i > 0; --i) {
+    if (order_[i] >= first_row() && --exact < 0) spare.push_back(i);
   }
-  return count;
+  const auto lowest =
+      spare.begin() + std::min<int64_t>(kGroupEntries, static_cast<int64_t>(spare.size()));
+  std::partial_sort(spare.begin(), lowest, spare.end(), [this](int32_t a, int32_t b) {
+    return std::pair(scores_[order_[a]], a) < std::pair(scores_[order_[b]], b);
+  });
+  spare.erase(lowest, spare.end());
+  return spare;
 }
 
-int32_t HeadCache::LeastRow() const {
-  int32_t least = -1;
+std::vector<int32_t> HeadCache::PackedBy(GroupOrigin origin) const {
+  std::vector<int32_t> packed;
   for (int32_t i = 1; i + 1 < static_cast<int32_t>(order_.size()); ++i) {
-    const int32_t slot = order_[i];
-    if (slot >= first_row() && (least < 0 || scores_[slot] < scores_[order_[least]])) least = i;
+    if (order_[i] < first_row() && groups_.OriginOf(order_[i]) == origin) packed.push_back(i);
   }
-  return least;
+  return packed;
 }
 
-void HeadCache::MoveToHole(int32_t index, PageAccount* account) {
+void HeadCache::MoveToHole(int32_t index, GroupOrigin origin, PageAccount* account) {
   const int32_t row = order_[index];
-  const int32_t hole = groups_.Hole();
+  const int32_t hole = groups_.Hole(origin);
   CONCERTINA_CHECK(row >= first_row() && hole >= 0, "only rows go to holes");
   std::vector<float> k(static_cast<size_t>(layout_->head_dim()));
   std::vector<float> v(k.size());
@@ -111,24 +113,25 @@ void HeadCache::MoveToHole(int32_t index, PageAccount* account) {
   RemoveRow(row, account);
 }
 
-absl::Status HeadCache::MoveToNewGroup(const GroupKinds& kinds, int kind, int32_t index,
-                                       int32_t count, PageAccount* account) {
+absl::Status HeadCache::MoveToNewGroup(const GroupKinds& kinds, int kind,
+                                       std::span<const int32_t> indices, PageAccount* account) {
   std::vector<PageId> pages;
   if (absl::Status taken = account->Take(groups_.PagesMissingFor(kind), &pages); !taken.ok()) {
     return taken;
   }
   std::sort(pages.begin(), pages.end());
   const int64_t d = layout_->head_dim();
-  std::vector<float> k(static_cast<size_t>(count * d));
+  std::vector<float> k(indices.size() * static_cast<size_t>(d));
   std::vector<float> v(k.size());
   std::vector<GroupEntry> entries;
   std::vector<float> scores;
-  for (int32_t i = 0; i < count; ++i) {
-    const int32_t slot = order_[index + i];
-    LoadKey(slot, k.data() + i * d);
-    LoadValue(slot, v.data() + i * d);
-    entries.push_back(
-        {.birth = Meta(slot).birth, .score = 0, .k = k.data() + i * d, .v = v.data() + i * d});
+  for (const int32_t index : indices) {
+    const int32_t slot = order_[index];
+    float* key = k.data() + static_cast<int64_t>(entries.size()) * d;
+    float* value = v.data() + static_cast<int64_t>(entries.size()) * d;
+    LoadKey(slot, key);
+    LoadValue(slot, value);
+    entries.push_back({.birth = Meta(slot).birth, .score = 0, .k = key, .v = value});
     scores.push_back(scores_[slot]);
   }
   const std::vector<GroupImage> images = PackGroups(kinds, kind, entries, {}, 1);
@@ -136,17 +139,18 @@ absl::Status HeadCache::MoveToNewGroup(const GroupKinds& kinds, int kind, int32_
   const int32_t group = groups_.groups();
   groups_.Append(images.front(), pages, *account->pool());
   ShiftRows(first_row_before);
-  for (int32_t i = 0; i < count; ++i) {
-    const int32_t row = order_[index + i];
-    order_[index + i] = groups_.SlotOf(group, i);
-    scores_[order_[index + i]] = scores[i];
+  for (size_t i = 0; i < indices.size(); ++i) {
+    const int32_t row = order_[indices[i]];
+    order_[indices[i]] = groups_.SlotOf(group, static_cast<int32_t>(i));
+    scores_[order_[indices[i]]] = scores[i];
     RemoveRow(row, account);
   }
   return absl::OkStatus();
 }
 
 void HeadCache::GiveGroupUp(PageAccount* account) {
-  CONCERTINA_CHECK(live_ && groups_.holes() >= kGroupEntries, "no room for a group's entries");
+  CONCERTINA_CHECK(live_ && groups_.holes(GroupOrigin::kFold) >= kGroupEntries,
+                   "no room for a group's entries");
   // The last one leaves no gap; another with fewer entries first takes its place.
   const int32_t group = groups_.EmptiestOfLastKind();
   const GroupImage gone = groups_.Image(group);
@@ -185,7 +189,7 @@ void HeadCache::PutBack(const GroupImage& gone, std::span<const int32_t> places,
   for (int32_t i = 0; i < kGroupEntries; ++i) {
     if (places[i] < 0) continue;
     groups_.LoadFrom(gone, i, k.data(), v.data());
-    const int32_t hole = groups_.Hole();
+    const int32_t hole = groups_.Hole(GroupOrigin::kFold);
     groups_.Put(hole, k.data(), v.data(),
                 {.birth = gone.births[i], .score = gone.scores[i], .mass = 1}, pool);
     order_[places[i]] = hole;

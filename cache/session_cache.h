@@ -255,10 +255,12 @@ class SessionCache final : public ConversationCache {
                            const Selection& kept);
   absl::Status StoreHead(int layer, int head, const LayerPrompt& prompt,
                          std::span<const int32_t> rows, std::span<const GroupImage> images);
-  bool OpenGroup(int32_t window, int32_t oldest, HeadCache* cache);
+  bool OpenGroup(std::vector<int32_t> rows, HeadCache* cache);
   int64_t EvictPacked(int layer);
   int64_t ShrinkHead(int layer, HeadCache* cache);
-  int32_t VictimOf(int layer, int32_t cap, const HeadCache& cache);
+  // `may_go`: as DecodeView has it.
+  int32_t VictimOf(int layer, int32_t cap, const HeadCache& cache,
+                   std::span<const int32_t> may_go = {});
   std::vector<uint32_t> LiveBirths() const;
   absl::Status RotateKeys(const PositionMap& next, const RotateFn& rotate);
 

@@ -92,7 +92,8 @@ std::vector<int32_t> SessionCache::HeadCaps(int layer, int32_t share) const {
   return caps;
 }
 
-int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache) {
+int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache,
+                               std::span<const int32_t> may_go) {
   cache.ScoresInBirthOrder(&scratch_);
   const LiveEntries entries(cache);
   return policy_->Victim({.scores = scratch_,
@@ -100,7 +101,8 @@ int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache) {
                           .anchors_at_fold = cache.entries_at_fold(),
                           .layer = layer,
                           .head_dim = shape_.head_dim,
-                          .entries = &entries},
+                          .entries = &entries,
+                          .may_go = may_go},
                          rules_);
 }
 

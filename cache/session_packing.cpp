@@ -28,6 +28,12 @@ void Raise(std::vector<Tier>* tiers, Tier from, Tier to, std::span<const int32_t
   }
 }
 
+// Rows of the newest tokens that decoding keeps exact, where a head can afford it.
+constexpr int64_t kExactWindow = 4;
+
+// Of a head with so many groups, one can go at a time.
+constexpr int32_t kPlentyOfGroups = 3;
+
 int32_t GroupsFor(int64_t entries) {
   return static_cast<int32_t>((entries + kGroupEntries - 1) / kGroupEntries);
 }
@@ -169,43 +175,53 @@ int64_t SessionCache::EvictPacked(int layer) {
 }
 
 // What is done depends on counts alone, so that all heads of a layer hold as many entries.
+//
+// With groups to spare, the least of what the last fold packed makes room for the newest tokens:
+// a group of it at a time, so that these stay exact for a while and then have groups of their own.
+// With few groups, every token takes the place of one entry.
 int64_t SessionCache::ShrinkHead(int layer, HeadCache* cache) {
   const int64_t limit = packing_->HeadLimit(layer, seen_ + 1);
+  const int64_t affordable = limit / layout_.entry_payload_bytes() / 8;
   const GroupStore& groups = cache->groups();
   const auto cost = [&] {
     return packing_->CostIsPages() ? cache->used_bytes() : cache->payload_bytes();
   };
   int64_t evicted = 0;
   while (cost() > limit && cache->entries() > kFloorRows) {
-    int32_t row = -1;
-    int32_t window = 0;
+    const bool plenty = groups.groups() >= kPlentyOfGroups;
+    if (!plenty || groups.EmptiestOfLastKind() < 0) cache->SettleGroups();
+    const GroupOrigin open = plenty ? GroupOrigin::kDecode : GroupOrigin::kFold;
+    std::vector<int32_t> spare;
     if (groups.TakesBirth(static_cast<uint32_t>(seen_))) {
-      window = cache->RowsBornFrom(packing_->window_begin(), &row);
-      row = window > 0 ? row : cache->LeastRow();
+      spare = cache->SpareRows(plenty ? std::min(kExactWindow, affordable) : 0);
     }
-    if (row >= 0 && groups.holes() > 0) {
-      cache->MoveToHole(row, &account_);
-    } else if (window > 0 && OpenGroup(window, row, cache)) {
+    if (!spare.empty() && groups.holes(open) > 0) {
+      cache->MoveToHole(spare.front(), open, &account_);
+    } else if (OpenGroup(std::move(spare), cache)) {
       continue;
-    } else if (groups.holes() >= kGroupEntries) {
+    } else if (groups.holes(GroupOrigin::kFold) >= kGroupEntries) {
       cache->GiveGroupUp(&account_);
     } else {
-      cache->RemoveInBirthOrder(VictimOf(layer, cache->entries() - 1, *cache), &account_);
+      const std::vector<int32_t> may_go =
+          plenty ? cache->PackedBy(GroupOrigin::kFold) : std::vector<int32_t>();
+      cache->RemoveInBirthOrder(VictimOf(layer, cache->entries() - 1, *cache, may_go), &account_);
       ++evicted;
     }
   }
   return evicted;
 }
 
-// Where the window's rows cost more than a group, they become one.
-bool SessionCache::OpenGroup(int32_t window, int32_t oldest, HeadCache* cache) {
+// The first of these rows become a group, where they cost more than one.
+bool SessionCache::OpenGroup(std::vector<int32_t> rows, HeadCache* cache) {
   const int kind =
       cache->groups().groups() > 0 ? cache->groups().last_kind() : packing_->plan().low;
-  const int32_t count = std::min(window, kGroupEntries);
-  if (count * layout_.entry_payload_bytes() <= packing_->kinds()[kind].bytes()) {
+  rows.resize(std::min<size_t>(rows.size(), kGroupEntries));
+  if (static_cast<int64_t>(rows.size()) * layout_.entry_payload_bytes() <=
+      packing_->kinds()[kind].bytes()) {
     return false;
   }
-  return cache->MoveToNewGroup(packing_->kinds(), kind, oldest, count, &account_).ok();
+  std::sort(rows.begin(), rows.end());
+  return cache->MoveToNewGroup(packing_->kinds(), kind, rows, &account_).ok();
 }
 
 }  // namespace concertina

@@ -171,6 +171,7 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
     CountRepetition(prompt, shape_.kv_heads, seen_ + prefill_tokens_);
   }
   LayerView view = ViewOf(layer, prompt, shape_, seen_ + prefill_tokens_);
+  view.packed = packs();
   if (budget_.unit == Budget::Unit::kBytes) {
     view.entries_per_page = static_cast<int32_t>(layout_.entries_per_page());
   }

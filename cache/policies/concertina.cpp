@@ -42,12 +42,14 @@ class Concertina final : public Policy {
   OnContextEnd default_on_context_end() const override { return OnContextEnd::kRebase; }
 
  protected:
-  Ranking DoRank(const LayerView& layer, int32_t /*keep*/) const override {
-    return RankPerHead(layer, [&](int32_t head, int32_t index) {
+  Ranking DoRank(const LayerView& layer, int32_t keep) const override {
+    Ranking ranking = RankPerHead(layer, [&](int32_t head, int32_t index) {
       const int64_t at = head * layer.capacity + index;
       return MeanAttention(layer, head, index) *
              L1Norm(layer.v + at * layer.head_dim, layer.head_dim);
     });
+    if (layer.packed) ranking.recent = RecentPacked(keep);
+    return ranking;
   }
 
   int32_t DoVictim(const DecodeView& head) const override {

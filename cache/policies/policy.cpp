@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "cache/anchors.h"
 #include "cache/check.h"
@@ -149,18 +150,21 @@ MergedHead Policy::Merge(const HeadEntries& head, std::span<const int32_t> kept)
 int32_t Policy::Victim(const DecodeView& head, const TurnRules& rules) const {
   const auto entries = static_cast<int32_t>(head.scores.size());
   CONCERTINA_CHECK(entries >= 3, "the first and the newest entry are never deleted");
-  const int32_t victim = rules.none() ? DoVictim(head) : VictimByTurns(head, rules);
+  std::vector<int32_t> may_go(head.may_go.begin(), head.may_go.end());
+  if (!rules.none()) {
+    CONCERTINA_CHECK(may_go.empty(), "turn rules say which entries may go");
+    const auto birth = [&head](int32_t index) { return int64_t{head.entries->Birth(index)}; };
+    may_go = VictimsByTurns(birth, entries, head.cap, rules);
+  }
+  const int32_t victim = may_go.empty() ? DoVictim(head) : VictimAmong(head, std::move(may_go));
   CONCERTINA_CHECK(victim >= 1 && victim <= entries - 2,
                    "a policy must not delete the first or the newest entry");
   return victim;
 }
 
-int32_t Policy::VictimByTurns(const DecodeView& head, const TurnRules& rules) const {
-  const auto entries = static_cast<int32_t>(head.scores.size());
-  const auto birth = [&head](int32_t index) { return int64_t{head.entries->Birth(index)}; };
-  std::vector<int32_t> shown = VictimsByTurns(birth, entries, head.cap, rules);
+int32_t Policy::VictimAmong(const DecodeView& head, std::vector<int32_t> shown) const {
   shown.insert(shown.begin(), 0);
-  shown.push_back(entries - 1);
+  shown.push_back(static_cast<int32_t>(head.scores.size()) - 1);
   std::vector<float> scores;
   scores.reserve(shown.size());
   for (const int32_t index : shown) {

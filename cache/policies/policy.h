@@ -41,6 +41,7 @@ struct LayerView {
   std::span<const int32_t> first;
   // Pages must not be more than if heads kept the same, of so many entries each; 0: may be.
   int32_t entries_per_page = 0;
+  bool packed = false;  // entries that stay may take a few bits per element
 
   bool equal() const { return first.empty(); }
   // One head alone, from its first entry on.
@@ -85,6 +86,8 @@ struct DecodeView {
   int32_t layer = 0;
   int32_t head_dim = 0;
   const EntryReader* entries = nullptr;  // as many as scores
+  // Which may be deleted, ascending, neither the first nor the newest; empty: any between them.
+  std::span<const int32_t> may_go;
 };
 
 // Decides what a session keeps. Stateless, immutable and thread-safe: every answer is a pure
@@ -146,13 +149,13 @@ class Policy {
  protected:
   // Asked only if something is to go: 2 <= keep < layer.entries.
   virtual Ranking DoRank(const LayerView& layer, int32_t keep) const = 0;
-  // With TurnRules `head` has no more than the entries that may go, framed by the first and the
-  // newest.
+  // With TurnRules or DecodeView::may_go `head` has no more than the entries that may go, framed by
+  // the first and the newest.
   virtual int32_t DoVictim(const DecodeView& head) const = 0;
 
  private:
   Selection SelectSplit(const LayerView& layer, int32_t keep, const TurnRules& rules) const;
-  int32_t VictimByTurns(const DecodeView& head, const TurnRules& rules) const;
+  int32_t VictimAmong(const DecodeView& head, std::vector<int32_t> shown) const;
 };
 
 // NOT_FOUND for a name not in PolicyNames(), INVALID_ARGUMENT for options out of range.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -29,6 +30,10 @@ inline float MeanAttention(const LayerView& layer, int32_t head, int32_t index) 
   const int64_t at = head * layer.capacity + index;
   return layer.score[at] / static_cast<float>(layer.seen_after - layer.birth[at]);
 }
+
+// How many of the newest entries stay whatever they are worth where entries are packed: few queries
+// have seen them, and at a few bits each they cost little (docs/precision.md).
+inline int32_t RecentPacked(int32_t keep) { return std::clamp(keep / 4, 1, 16); }
 
 // PolicyOptions::slope_r of concertina and concertina-hq: 2.5, measured best on SmolLM2, unless it
 // is given (1 for an uncalibrated model). INVALID_ARGUMENT outside 1/64 to 64.

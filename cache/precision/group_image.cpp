@@ -15,26 +15,25 @@ struct Remainder {
   uint32_t present;
 };
 
-// Which old groups go on, so that they and the groups of all other entries are `groups` at most.
+// Which old groups go on, so that there are new ones for all entries that are in none.
 std::vector<Remainder> GoingOn(std::span<const GroupEntry> entries, std::span<const GroupImage> old,
                                int kind, int32_t groups) {
   std::vector<Remainder> left;
   for (size_t i = 0; i < old.size(); ++i) left.push_back({static_cast<int32_t>(i), 0});
-  int64_t others = 0;
+  int64_t exact = 0;
   for (const GroupEntry& entry : entries) {
     if (entry.group >= 0 && old[entry.group].kind == kind) {
       left[entry.group].present |= 1U << entry.index;
-    } else {
-      ++others;
     }
+    exact += entry.group < 0 ? 1 : 0;
   }
   std::erase_if(left, [](const Remainder& group) { return group.present == 0; });
   std::stable_sort(left.begin(), left.end(), [](const Remainder& a, const Remainder& b) {
     return std::popcount(a.present) > std::popcount(b.present);
   });
-  while (static_cast<int64_t>(left.size()) + others / kGroupEntries > groups) {
+  while (static_cast<int64_t>(left.size()) * kGroupEntries + exact >
+         int64_t{groups} * kGroupEntries) {
     CONCERTINA_CHECK(!left.empty(), "more entries than their groups have room for");
-    others += std::popcount(left.back().present);
     left.pop_back();
   }
   std::sort(left.begin(), left.end(),
@@ -53,7 +52,12 @@ class Rows {
     const auto d = static_cast<size_t>(layout.head_dim());
     k_.resize(entries.size() * d);
     v_.resize(entries.size() * d);
-    GroupImage image{.kind = kind, .present = 0, .codes = {}, .births = {}, .scores = {}};
+    GroupImage image{.kind = kind,
+                     .origin = GroupOrigin::kFold,
+                     .present = 0,
+                     .codes = {},
+                     .births = {},
+                     .scores = {}};
     for (size_t i = 0; i < entries.size(); ++i) {
       const GroupEntry& entry = *entries[i];
       Load(entry, k_.data() + i * d, v_.data() + i * d, d);
@@ -103,19 +107,17 @@ class Rows {
   std::vector<float> k_, v_;
 };
 
-// Takes out what is beyond `room`, those rounded before first: a grid not their own costs them
-// least.
+// Takes out what is beyond `room`, of entries that were rounded before.
 std::vector<const GroupEntry*> TakeSurplus(size_t room, std::vector<const GroupEntry*>* entries) {
   size_t surplus = entries->size() - std::min(entries->size(), room);
   std::vector<const GroupEntry*> taken;
-  for (const bool rounded_before : {true, false}) {
-    std::erase_if(*entries, [&](const GroupEntry* entry) {
-      if (surplus == 0 || (entry->group >= 0) != rounded_before) return false;
-      taken.push_back(entry);
-      --surplus;
-      return true;
-    });
-  }
+  std::erase_if(*entries, [&](const GroupEntry* entry) {
+    if (surplus == 0 || entry->group < 0) return false;
+    taken.push_back(entry);
+    --surplus;
+    return true;
+  });
+  CONCERTINA_CHECK(surplus == 0, "entries not rounded yet are more than their groups take");
   return taken;
 }
 

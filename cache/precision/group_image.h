@@ -11,9 +11,13 @@
 
 namespace concertina {
 
+// Who made a group: the last fold, or decoding since then.
+enum class GroupOrigin : uint8_t { kFold, kDecode };
+
 // A group with its metadata, outside of pages: on its way from one place to another.
 struct GroupImage {
   int kind = 0;
+  GroupOrigin origin = GroupOrigin::kFold;
   uint32_t present = 0;        // bit i: there is an entry i
   std::vector<uint8_t> codes;  // GroupLayout::bytes()
   std::array<uint32_t, kGroupEntries> births{};
@@ -34,8 +38,10 @@ struct GroupEntry {
 
 // Groups of one kind, at most `groups` of them, that hold `entries` and nothing else. Entries of an
 // old group of the same kind stay there as they are stored as far as the number allows: where it
-// does not, the groups with the fewest left are given up, and their entries rounded again with the
-// new ones. What does not fill a group goes to holes of those that stay (PutInGroup).
+// does not leave new groups for all entries that are in none, the groups with the fewest left are
+// given up, and their entries rounded again with the new ones. Of those what does not fill a group
+// goes to holes of those that stay (PutInGroup): the grid of old groups was made for other tokens,
+// and would cut off what no grid has cut off yet.
 // REQUIRES: entries by ascending birth, at most 32 x groups.
 std::vector<GroupImage> PackGroups(const GroupKinds& kinds, int kind,
                                    std::span<const GroupEntry> entries,

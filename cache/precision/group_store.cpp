@@ -90,18 +90,37 @@ void GroupStore::LoadFrom(const GroupImage& image, int32_t index, float* k, floa
 }
 
 int32_t GroupStore::EmptiestOfLastKind() const {
-  const auto first = refs_.begin() + (high_ < groups() ? high_ : 0);
-  const auto fewest = std::min_element(first, refs_.end(), [](const Ref& a, const Ref& b) {
-    return std::popcount(a.present) < std::popcount(b.present);
-  });
-  return static_cast<int32_t>(fewest - refs_.begin());
+  int32_t emptiest = -1;
+  int fewest = kGroupEntries + 1;
+  for (int32_t group = high_ < groups() ? high_ : 0; group < groups(); ++group) {
+    const int members = std::popcount(refs_[group].present);
+    if (refs_[group].origin == GroupOrigin::kFold && members < fewest) {
+      emptiest = group;
+      fewest = members;
+    }
+  }
+  return emptiest;
 }
 
-int32_t GroupStore::Hole() const {
+int32_t GroupStore::holes(GroupOrigin origin) const {
+  int32_t count = 0;
+  for (const Ref& ref : refs_) {
+    count += ref.origin == origin ? kGroupEntries - std::popcount(ref.present) : 0;
+  }
+  return count;
+}
+
+int32_t GroupStore::Hole(GroupOrigin origin) const {
   for (int32_t group = groups() - 1; group >= 0; --group) {
-    if (~refs_[group].present != 0) return SlotOf(group, std::countr_one(refs_[group].present));
+    const Ref& ref = refs_[group];
+    if (ref.origin == origin && ~ref.present != 0)
+      return SlotOf(group, std::countr_one(ref.present));
   }
   return -1;
+}
+
+void GroupStore::Settle() {
+  for (Ref& ref : refs_) ref.origin = GroupOrigin::kFold;
 }
 
 void GroupStore::Put(int32_t slot, const float* k, const float* v, EntryMeta meta,
@@ -131,8 +150,12 @@ void GroupStore::Remove(int32_t slot) {
 GroupImage GroupStore::Image(int32_t group) const {
   const Ref& ref = refs_[group];
   const int64_t bytes = LayoutOf(ref).bytes();
-  GroupImage image{
-      .kind = ref.kind, .present = ref.present, .codes = {}, .births = {}, .scores = {}};
+  GroupImage image{.kind = ref.kind,
+                   .origin = ref.origin,
+                   .present = ref.present,
+                   .codes = {},
+                   .births = {},
+                   .scores = {}};
   image.codes.resize(static_cast<size_t>(bytes));
   Read(ref.offset, bytes, image.codes.data());
   const int64_t width = long_births_ ? 4 : 2;
@@ -186,7 +209,10 @@ void GroupStore::Append(const GroupImage& image, std::span<const PageId> pages,
                         const PagePool& pool) {
   CONCERTINA_CHECK(refs_.empty() || image.kind == refs_.back().kind, "a group of another kind");
   AddPages(pages, pool);
-  refs_.push_back({.offset = End(), .kind = image.kind, .present = image.present});
+  refs_.push_back({.offset = End(),
+                   .kind = image.kind,
+                   .present = image.present,
+                   .origin = GroupOrigin::kDecode});
   CONCERTINA_CHECK(End() <= this->pages() * page_bytes_, "pages are lacking for a group");
   WriteImage(refs_.back(), image);
   entries_ += image.members();
@@ -212,6 +238,7 @@ void GroupStore::Replace(int32_t group, const GroupImage& image) {
   CONCERTINA_CHECK(ref.kind == image.kind, "a group is replaced by one of another kind");
   entries_ += image.members() - std::popcount(ref.present);
   ref.present = image.present;
+  ref.origin = image.origin;
   WriteImage(ref, image);
   Refresh();
 }

@@ -36,8 +36,8 @@ class GroupStore {
   // REQUIRES: there are groups.
   int last_kind() const { return refs_.back().kind; }
   int32_t slots() const { return SlotsOf(high_) + SlotsOf(groups() - high_); }
-  // Places without an entry.
-  int32_t holes() const { return groups() * kGroupEntries - entries_; }
+  // Places without an entry in groups of this origin.
+  int32_t holes(GroupOrigin origin) const;
   int64_t payload_bytes() const { return payload_bytes_; }
   int64_t pages() const { return static_cast<int64_t>(ids_.size()); }
   std::span<const PageId> page_ids() const { return ids_; }
@@ -54,10 +54,15 @@ class GroupStore {
   void LoadGroup(int32_t group, std::span<const int32_t> places, float* k, float* v) const;
   // Entry `index` of an image.
   void LoadFrom(const GroupImage& image, int32_t index, float* k, float* v) const;
-  // Of the lesser kind, the one with the fewest entries.
+  // Of the last fold's groups of the lesser kind, the one with the fewest entries; -1: there is
+  // none.
   int32_t EmptiestOfLastKind() const;
-  // A slot without an entry, of the last group that has one; -1: there is none.
-  int32_t Hole() const;
+  // A slot without an entry, of the last such group that has one; -1: there is none.
+  int32_t Hole(GroupOrigin origin) const;
+  // REQUIRES: Has(slot).
+  GroupOrigin OriginOf(int32_t slot) const { return refs_[GroupOf(slot)].origin; }
+  // All groups become the last fold's.
+  void Settle();
   // Stores an entry there (PutInGroup). REQUIRES: a hole, TakesBirth(meta.birth).
   void Put(int32_t slot, const float* k, const float* v, EntryMeta meta, const PagePool& pool);
   void Remove(int32_t slot);
@@ -108,6 +113,7 @@ class GroupStore {
     int64_t offset;  // of its record, in the pages one after another
     int kind;
     uint32_t present;
+    GroupOrigin origin = GroupOrigin::kFold;
   };
 
   static int32_t SlotsOf(int32_t groups) { return (groups + 1) / 2 * 2 * kGroupEntries; }

@@ -53,10 +53,6 @@ class Packing {
   const Budget& budget() const { return budget_; }
   const PrecisionPlan& plan() const { return plan_; }
   bool long_births() const { return LongBirths(seen_at_fold_); }
-  // Rows born from here on may go to groups while decoding; never the first entry.
-  uint32_t window_begin() const {
-    return static_cast<uint32_t>(std::max<int64_t>(1, seen_at_fold_ - 1));
-  }
   // Most that one head of a layer may cost once `seen` tokens were seen: used bytes if
   // CostIsPages(), else payload.
   int64_t HeadLimit(int layer, int64_t seen) const;

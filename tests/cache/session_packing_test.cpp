@@ -97,6 +97,28 @@ TEST_F(PackingTest, TheFirstAndTheNewestAreExact) {
   }
 }
 
+// What was just generated matters most to what comes next: the least of the prompt makes room.
+TEST_F(PackingTest, TheNewestGeneratedTokensAreExact) {
+  const auto cache = Open(Budget::Ratio(0.2));
+  ASSERT_TRUE(Prefill(*cache, 190, ElementWriter(1)).ok());
+  for (int token = 1; token <= 40; ++token) {
+    ASSERT_NO_FATAL_FAILURE(Generate(*cache, 1));
+    ASSERT_LE(cache->payload_bytes(), RowPayload(*cache) / 5);
+    ForEachHead([&](int layer, int head) {
+      const HeadContents held = Contents(*cache, layer, head);
+      for (size_t back = 1; back <= static_cast<size_t>(std::min(token, 5)); ++back) {
+        const size_t at = held.births.size() - back;
+        ASSERT_EQ(held.births[at], cache->seen() - static_cast<int64_t>(back));
+        for (int64_t d = 0; d < kShape.head_dim; ++d) {
+          ASSERT_EQ(held.k[at * kShape.head_dim + d],
+                    testing::Element(1, layer, head, held.births[at], d, false))
+              << token << " back " << back;
+        }
+      }
+    });
+  }
+}
+
 // More budget than the entries take at any precision: everything is a row, and stays so.
 TEST_F(PackingTest, EverythingIsExactWhereTheBudgetAllows) {
   const auto cache = Open(Budget::Ratio(1.0));
@@ -107,9 +129,10 @@ TEST_F(PackingTest, EverythingIsExactWhereTheBudgetAllows) {
   ForEachHead([&](int layer, int head) { EXPECT_EQ(WorstError(*cache, layer, head), 0); });
 }
 
-// A later turn does not touch what stays at its precision: with a budget per token that grows as
-// the conversation does, entries of the first turn keep their bits.
-TEST_F(PackingTest, LaterFoldsDoNotRoundAgain) {
+// A later turn touches little of what stays at its precision: with a budget per token that grows as
+// the conversation does, most entries of the first turn keep their bits over four turns. Those of
+// the groups that had to make way for the new tokens' do not.
+TEST_F(PackingTest, LaterFoldsRoundFewAgain) {
   const auto cache = Open(Budget::Ratio(0.2), "local");  // drops and raises the same every time
   ASSERT_TRUE(Prefill(*cache, 640, ElementWriter(1)).ok());
   std::map<std::pair<int, uint32_t>, std::vector<float>> before;
@@ -139,7 +162,7 @@ TEST_F(PackingTest, LaterFoldsDoNotRoundAgain) {
     same += found->second == kv ? 1 : 0;
   }
   ASSERT_GT(kept, 3000);
-  EXPECT_GT(same, kept * 85 / 100);
+  EXPECT_GT(same, kept / 2);
 }
 
 TEST_F(PackingTest, DecodeStaysWithinWhatIsGranted) {

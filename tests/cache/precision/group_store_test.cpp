@@ -212,11 +212,11 @@ TEST_F(StoredTest, HolesAreFilledWhereTheKernelReads) {
     store_.BeginLive();
     const int32_t slot = store_.SlotOf(1, 7);
     store_.Remove(slot);
-    EXPECT_EQ(store_.holes(), 1);
-    EXPECT_EQ(store_.Hole(), slot);
+    EXPECT_EQ(store_.holes(GroupOrigin::kFold), 1);
+    EXPECT_EQ(store_.Hole(GroupOrigin::kFold), slot);
     store_.Put(slot, entries.k.data(), entries.v.data(), {.birth = 999, .score = 5, .mass = 1},
                *pool_);
-    EXPECT_EQ(store_.Hole(), -1);
+    EXPECT_EQ(store_.Hole(GroupOrigin::kFold), -1);
     EXPECT_EQ(store_.Meta(slot).birth, 999U);
     std::vector<float> there(kDim);
     std::vector<float> read(kDim);
