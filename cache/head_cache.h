@@ -120,10 +120,12 @@ class HeadCache {
   // Moves the row at `index` in birth order to a hole of a group of this origin. REQUIRES: there is
   // one that takes its birth.
   void MoveToHole(int32_t index, GroupOrigin origin, PageAccount* account);
-  // Moves the rows at `indices` in birth order, ascending, to a new group of this kind.
-  // RESOURCE_EXHAUSTED, with nothing changed, when its pages cannot be had.
-  absl::Status MoveToNewGroup(const GroupKinds& kinds, int kind, std::span<const int32_t> indices,
-                              PageAccount* account);
+  // Whether so many rows leave as many pages as a new group of this kind lacks.
+  bool PaysForGroup(int64_t rows, int kind) const;
+  // Moves the rows at `indices` in birth order, ascending, to a new group of this kind, into pages
+  // that they leave. REQUIRES: PaysForGroup().
+  void MoveToNewGroup(const GroupKinds& kinds, int kind, std::span<const int32_t> indices,
+                      PageAccount* account);
   // Entries in groups of this origin but for the first and the newest entry, by birth order.
   std::vector<int32_t> PackedBy(GroupOrigin origin) const;
   // Groups that decoding added count as the last fold's.

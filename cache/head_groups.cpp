@@ -113,13 +113,12 @@ void HeadCache::MoveToHole(int32_t index, GroupOrigin origin, PageAccount* accou
   RemoveRow(row, account);
 }
 
-absl::Status HeadCache::MoveToNewGroup(const GroupKinds& kinds, int kind,
-                                       std::span<const int32_t> indices, PageAccount* account) {
-  std::vector<PageId> pages;
-  if (absl::Status taken = account->Take(groups_.PagesMissingFor(kind), &pages); !taken.ok()) {
-    return taken;
-  }
-  std::sort(pages.begin(), pages.end());
+bool HeadCache::PaysForGroup(int64_t rows, int kind) const {
+  return row_pages() - layout_->PagesFor(rows_ - rows) >= groups_.PagesMissingFor(kind);
+}
+
+void HeadCache::MoveToNewGroup(const GroupKinds& kinds, int kind, std::span<const int32_t> indices,
+                               PageAccount* account) {
   const int64_t d = layout_->head_dim();
   std::vector<float> k(indices.size() * static_cast<size_t>(d));
   std::vector<float> v(k.size());
@@ -134,18 +133,24 @@ absl::Status HeadCache::MoveToNewGroup(const GroupKinds& kinds, int kind,
     entries.push_back({.birth = Meta(slot).birth, .score = 0, .k = key, .v = value});
     scores.push_back(scores_[slot]);
   }
-  const std::vector<GroupImage> images = PackGroups(kinds, kind, entries, {}, 1);
-  const int32_t first_row_before = first_row();
-  const int32_t group = groups_.groups();
-  groups_.Append(images.front(), pages, *account->pool());
-  ShiftRows(first_row_before);
-  for (size_t i = 0; i < indices.size(); ++i) {
-    const int32_t row = order_[indices[i]];
-    order_[indices[i]] = groups_.SlotOf(group, static_cast<int32_t>(i));
-    scores_[order_[indices[i]]] = scores[i];
+  for (const int32_t index : indices) {
+    const int32_t row = order_[index];
+    order_[index] = -1;
     RemoveRow(row, account);
   }
-  return absl::OkStatus();
+  std::vector<PageId> pages;
+  const absl::Status taken = account->Take(groups_.PagesMissingFor(kind), &pages);
+  CONCERTINA_CHECK(taken.ok(), "the pages that rows have just left are gone");
+  std::sort(pages.begin(), pages.end());
+  const int32_t first_row_before = first_row();
+  const int32_t group = groups_.groups();
+  groups_.Append(PackGroups(kinds, kind, entries, {}, 1).front(), pages, *account->pool());
+  ShiftRows(first_row_before);
+  for (size_t i = 0; i < indices.size(); ++i) {
+    const int32_t slot = groups_.SlotOf(group, static_cast<int32_t>(i));
+    order_[indices[i]] = slot;
+    scores_[slot] = scores[i];
+  }
 }
 
 void HeadCache::GiveGroupUp(PageAccount* account) {

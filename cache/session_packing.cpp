@@ -211,17 +211,20 @@ int64_t SessionCache::ShrinkHead(int layer, HeadCache* cache) {
   return evicted;
 }
 
-// The first of these rows become a group, where they cost more than one.
+// The first of these rows become a group, where they cost more than one, in pages as well: nothing
+// that fails for one head and not for another.
 bool SessionCache::OpenGroup(std::vector<int32_t> rows, HeadCache* cache) {
   const int kind =
       cache->groups().groups() > 0 ? cache->groups().last_kind() : packing_->plan().low;
   rows.resize(std::min<size_t>(rows.size(), kGroupEntries));
-  if (static_cast<int64_t>(rows.size()) * layout_.entry_payload_bytes() <=
-      packing_->kinds()[kind].bytes()) {
+  const auto count = static_cast<int64_t>(rows.size());
+  if (count * layout_.entry_payload_bytes() <= packing_->kinds()[kind].bytes() ||
+      !cache->PaysForGroup(count, kind)) {
     return false;
   }
   std::sort(rows.begin(), rows.end());
-  return cache->MoveToNewGroup(packing_->kinds(), kind, rows, &account_).ok();
+  cache->MoveToNewGroup(packing_->kinds(), kind, rows, &account_);
+  return true;
 }
 
 }  // namespace concertina

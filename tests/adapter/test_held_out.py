@@ -78,6 +78,16 @@ class DataSet(unittest.TestCase):
                 self.assertEqual(pictures, talk.pictures(GreyPainter()))
 
 
+    def test_questions_can_stand_alone(self):
+        talk = next(t for t in (held_out.conversation("new", i) for i in range(20)) if len(t.turns) > 1)
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            eval_data.write(folder, [talk], GreyPainter(), "with", alone=True)
+            records = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
+            self.assertEqual([record["turns"][0]["question"] for record in records], [turn[1] for turn in talk.turns])
+            self.assertTrue(all(len(record["turns"]) == 1 and len(record["images"]) == 1 for record in records))
+
+
 class Scores(unittest.TestCase):
     def test_intervals(self):
         # Wilson's, as published for 81 of 263 and for 15 of 148.

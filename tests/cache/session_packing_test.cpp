@@ -40,6 +40,11 @@ class PackingTest : public ::testing::Test {
     for (int i = 0; i < tokens; ++i) ASSERT_TRUE(DecodeToken(cache, 1).ok());
     cache.EndDecode();
   }
+  static void HeadsAreEqual(const SessionCache& cache) {
+    for (int layer = 0; layer < kShape.layers; ++layer) {
+      ASSERT_EQ(cache.EntriesIn(layer, 0), cache.EntriesIn(layer, 1)) << "layer " << layer;
+    }
+  }
   static int64_t RowPayload(const SessionCache& cache) {
     return cache.seen() * kShape.layers * kShape.kv_heads * cache.layout().entry_payload_bytes();
   }
@@ -176,9 +181,7 @@ TEST_F(PackingTest, DecodeStaysWithinWhatIsGranted) {
           std::max<int64_t>(2, static_cast<int64_t>(ratio * static_cast<double>(cache->seen())));
       ASSERT_LE(cache->payload_bytes(), n * 256 * kShape.layers * kShape.kv_heads)
           << ratio << " " << i;
-      for (int layer = 0; layer < kShape.layers; ++layer) {
-        ASSERT_EQ(cache->EntriesIn(layer, 0), cache->EntriesIn(layer, 1));
-      }
+      ASSERT_NO_FATAL_FAILURE(HeadsAreEqual(*cache)) << ratio << " " << i;
     }
     cache->EndDecode();
     // Still far more entries than the payload holds as rows.
@@ -212,6 +215,7 @@ TEST_F(PackingTest, AByteBudgetIsNeverPassed) {
       for (int i = 0; i < 60; ++i) {
         ASSERT_TRUE(DecodeToken(*cache, 1).ok());
         ASSERT_LE(cache->used_bytes(), budget.bytes);
+        ASSERT_NO_FATAL_FAILURE(HeadsAreEqual(*cache)) << i;
       }
       cache->EndDecode();
     }
@@ -254,6 +258,7 @@ TEST_F(PackingTest, ReservationsHoldWhateverHappens) {
       for (int i = 0; i < 70; ++i) {
         ASSERT_TRUE(DecodeToken(*cache, 1).ok());
         ASSERT_LE(cache->used_bytes(), bound);
+        ASSERT_NO_FATAL_FAILURE(HeadsAreEqual(*cache)) << i;
       }
       cache->EndDecode();
     }

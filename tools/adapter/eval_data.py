@@ -4,7 +4,8 @@
     python tools/adapter/eval_data.py --out build/adapter/questions --conversations 600
     concertina eval build/adapter/questions/questions.jsonl --policies concertina,h2o --budgets 0.1,0.2 --out build/quality
 
-The same conversations as `evaluate.py` asks, in the same order; a conversation has one question or four.
+The same conversations as `evaluate.py` asks, in the same order; a conversation has one question or four, with `--alone`
+one only: an answer then owes nothing to other answers before it.
 """
 import argparse
 import json
@@ -14,13 +15,16 @@ from held_out import SETS, conversation
 from painter import Painter
 
 
-def record(talk, paths, image_turn):
-    """One line of the data set; the pictures belong to the first turn."""
+def records(talk, paths, image_turn, alone):
+    """Lines of the data set; the pictures belong to the first turn of each."""
     turns = [dict(kind=kind, question=question, answer=answer) for kind, question, answer in talk.turns]
-    return dict(task=talk.name.split("/")[0], name=talk.name, images=paths, image_turn=image_turn, turns=turns)
+    common = dict(task=talk.name.split("/")[0], images=paths, image_turn=image_turn)
+    if not alone:
+        return [dict(common, name=talk.name, turns=turns)]
+    return [dict(common, name=f"{talk.name}/{number}", turns=[turn]) for number, turn in enumerate(turns, 1)]
 
 
-def write(folder, talks, painter, image_turn):
+def write(folder, talks, painter, image_turn, alone=False):
     """questions.jsonl and the pictures beside it."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     with (folder / "questions.jsonl").open("w") as file:
@@ -29,7 +33,8 @@ def write(folder, talks, painter, image_turn):
             for number, picture in enumerate(talk.pictures(painter)):
                 paths.append(f"images/{talk.name.replace('/', '-')}-{number}.png")
                 (folder / paths[-1]).write_bytes(picture)
-            file.write(json.dumps(record(talk, paths, image_turn), ensure_ascii=False) + "\n")
+            for record in records(talk, paths, image_turn, alone):
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def main():
@@ -40,9 +45,10 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of the conversations")
     parser.add_argument("--image-turn", choices=["with", "apart", "both"], default="both",
                         help="pictures with the first question, in a turn of their own, or each conversation both ways")
+    parser.add_argument("--alone", action="store_true", help="every question in a conversation of its own")
     options = parser.parse_args()
     talks = (conversation(name, index, options.seed) for name in options.sets for index in range(options.conversations))
-    write(options.out, talks, Painter(), options.image_turn)
+    write(options.out, talks, Painter(), options.image_turn, options.alone)
 
 
 if __name__ == "__main__":
