@@ -211,12 +211,11 @@ int64_t SessionCache::ShrinkHead(int layer, HeadCache* cache) {
   return evicted;
 }
 
-// The first of these rows become a group, where they cost more than one, in pages as well: nothing
+// These rows become a group, where they cost more than one, in pages as well: nothing
 // that fails for one head and not for another.
 bool SessionCache::OpenGroup(std::vector<int32_t> rows, HeadCache* cache) {
   const int kind =
       cache->groups().groups() > 0 ? cache->groups().last_kind() : packing_->plan().low;
-  rows.resize(std::min<size_t>(rows.size(), kGroupEntries));
   const auto count = static_cast<int64_t>(rows.size());
   if (count * layout_.entry_payload_bytes() <= packing_->kinds()[kind].bytes() ||
       !cache->PaysForGroup(count, kind)) {
