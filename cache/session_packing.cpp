@@ -202,10 +202,12 @@ int64_t SessionCache::ShrinkHead(int layer, HeadCache* cache) {
     } else if (groups.holes(GroupOrigin::kFold) >= kGroupEntries) {
       cache->GiveGroupUp(&account_);
     } else {
-      const std::vector<int32_t> may_go =
-          plenty ? cache->PackedBy(GroupOrigin::kFold) : std::vector<int32_t>();
-      cache->RemoveInBirthOrder(VictimOf(layer, cache->entries() - 1, *cache, may_go), &account_);
-      ++evicted;
+      do {  // with plenty, nothing but holes changes until they are a group's worth
+        const std::vector<int32_t> may_go =
+            plenty ? cache->PackedBy(GroupOrigin::kFold) : std::vector<int32_t>();
+        cache->RemoveInBirthOrder(VictimOf(layer, cache->entries() - 1, *cache, may_go), &account_);
+        ++evicted;
+      } while (plenty && groups.holes(GroupOrigin::kFold) < kGroupEntries);
     }
   }
   return evicted;
