@@ -21,6 +21,9 @@ struct LayerPrompt {
   uint16_t* mass = nullptr;   // [kv_heads][capacity]
   // Null, or [kv_heads][capacity], 0 when loaded: what the prompt's repetition paid to its entries.
   float* repeated = nullptr;
+  // Null, or [kv_heads][head_dim][head_dim], 0 when loaded: the moments of the prompt's queries
+  // (precision/query_moments.h), by which keys are rounded.
+  float* query_moments = nullptr;
   int64_t capacity = 0;  // entries per head; at least SessionCache::PrefillEntries()
 
   int32_t old_entries = 0;  // per head; of the longest where heads differ

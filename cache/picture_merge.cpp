@@ -121,6 +121,7 @@ class PictureMerge {
 MergedHead MergePictures(const HeadEntries& head, std::span<const int32_t> kept,
                          const TurnRules& rules, const KeyPositions& positions) {
   MergedHead merged = MergeBuckets(head, kept, MergeMode::kNone, /*pure_sink=*/false);
+  if (!rules.limits_pictures()) return merged;
   PictureMerge pictures(head, kept, rules, positions, &merged);
   for (const TokenSpan& picture : rules.pictures()) {
     pictures.Merge(picture);

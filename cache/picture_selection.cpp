@@ -140,7 +140,7 @@ std::vector<int32_t> SelectWithPictures(std::span<const uint64_t> order, const B
 }
 
 int32_t EntriesOverImageBudget(int64_t first, int32_t tokens, const TurnRules& rules) {
-  if (rules.pictures().empty()) {
+  if (!rules.limits_pictures()) {
     return 0;
   }
   // Of the head's entries before the prompt, the first is the one that tells.

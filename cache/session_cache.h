@@ -105,6 +105,8 @@ class SessionCache final : public ConversationCache {
   // What the budget comes to for the entries held now.
   EffectiveBudget effective_budget() const override;
   bool repeats_prompts() const override { return policy_->repeats_prompts(); }
+  // Entries are packed to a few bits: folding wants LayerPrompt::query_moments.
+  bool packs() const { return packing_ != nullptr; }
   // Packed entries know neither pins nor turns.
   bool follows_turn_rules() const override { return policy_->follows_turn_rules() && !packs(); }
   int64_t EntriesAffordable(const Budget& budget, int64_t seen) const override;
@@ -247,7 +249,6 @@ class SessionCache final : public ConversationCache {
                   HeadCache* cache) const;
   void ReleaseLayer(int layer);
   // With groups: chooses, stores and evicts by cost (session_packing.cpp).
-  bool packs() const { return packing_ != nullptr; }
   void BeginPackedStep(int64_t seen, int32_t more);
   HeadPlan PackedShare(int layer) const;
   Selection SelectPacked(int layer, const LayerView& view) const;

@@ -32,7 +32,12 @@ void Raise(std::vector<Tier>* tiers, Tier from, Tier to, std::span<const int32_t
 constexpr int64_t kExactWindow = 4;
 
 // Of a head with so many groups, one can go at a time.
-constexpr int32_t kPlentyOfGroups = 3;
+constexpr int32_t kPlentyOfGroups = 5;
+
+KeyFeedback FeedbackFor(const LayerPrompt& prompt, int head, int32_t head_dim) {
+  if (prompt.query_moments == nullptr) return KeyFeedback();
+  return KeyFeedback(prompt.query_moments + int64_t{head} * head_dim * head_dim, head_dim);
+}
 
 int32_t GroupsFor(int64_t entries) {
   return static_cast<int32_t>((entries + kGroupEntries - 1) / kGroupEntries);
@@ -121,9 +126,11 @@ absl::Status SessionCache::StorePacked(int layer, const LayerPrompt& prompt, con
       }
       (tiers[i] == Tier::kHigh ? high : low).push_back(entry);
     }
+    const KeyFeedback feedback = FeedbackFor(prompt, head, shape_.head_dim);
     const auto pack = [&](int kind, const std::vector<GroupEntry>& entries) {
-      for (GroupImage& image : PackGroups(packing_->kinds(), kind, entries, old,
-                                          GroupsFor(static_cast<int64_t>(entries.size())))) {
+      for (GroupImage& image :
+           PackGroups(packing_->kinds(), kind, entries, old,
+                      GroupsFor(static_cast<int64_t>(entries.size())), feedback)) {
         images[head].push_back(std::move(image));
       }
     };

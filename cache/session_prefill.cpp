@@ -148,6 +148,10 @@ void SessionCache::LoadLayer(int layer, LayerPrompt* prompt) const {
       birth[i] = static_cast<uint32_t>(seen_ + i - cache.entries());
       mass[i] = 1;
     }
+    if (prompt->query_moments != nullptr) {
+      const int64_t moments = int64_t{shape_.head_dim} * shape_.head_dim;
+      std::fill_n(prompt->query_moments + head * moments, moments, 0.0F);
+    }
     if (prompt->repeated != nullptr) {
       std::fill_n(prompt->repeated + head * prompt->capacity, entries, 0.0F);
     }
@@ -172,6 +176,7 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
   }
   LayerView view = ViewOf(layer, prompt, shape_, seen_ + prefill_tokens_);
   view.packed = packs();
+  view.pictures = next_rules_.pictures();
   if (budget_.unit == Budget::Unit::kBytes) {
     view.entries_per_page = static_cast<int32_t>(layout_.entries_per_page());
   }

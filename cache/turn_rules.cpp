@@ -12,9 +12,7 @@ void TurnRules::BeginTurn(int64_t first, std::span<const TokenSpan> pins,
     pins_.push_back(pin);
     pinned_ += pin.count;
   }
-  if (image_share_ > 0) {
-    pictures_.insert(pictures_.end(), pictures.begin(), pictures.end());
-  }
+  pictures_.insert(pictures_.end(), pictures.begin(), pictures.end());
 }
 
 void TurnRules::Clear() {

@@ -57,8 +57,9 @@ class TurnRules {
   // The first token of every turn, ascending.
   std::span<const int64_t> turn_starts() const { return turn_starts_; }
   std::span<const TokenSpan> pins() const { return pins_; }
-  // Those with a budget of their own, ascending.
   std::span<const TokenSpan> pictures() const { return pictures_; }
+  // True: pictures have budgets of their own.
+  bool limits_pictures() const { return image_share_ > 0 && !pictures_.empty(); }
   // Entries of a picture that a fold leaves in a layer and head at most. What is pinned stays
   // nevertheless.
   int32_t MostOf(const TokenSpan& picture) const;

@@ -39,7 +39,7 @@ Selection All(const LayerView& layer) {
 std::vector<int32_t> SelectHead(const std::vector<float>& worth, const Ranking& ranking,
                                 int32_t count, const uint32_t* birth, int64_t seen_after,
                                 const TurnRules& rules) {
-  const bool pictures = !rules.pictures().empty();
+  const bool pictures = rules.limits_pictures();
   if (rules.none() && !pictures) {
     return SelectAround(worth, count, ranking.sinks, ranking.recent);
   }
@@ -94,7 +94,7 @@ Selection Policy::Select(const LayerView& layer, int32_t keep, const TurnRules& 
     const std::vector<float>& worth = ranking.worth[rankings == 1 ? 0 : head];
     CONCERTINA_CHECK(worth.size() == static_cast<size_t>(layer.entries),
                      "a policy must rank every entry");
-    kept.push_back(head > 0 && rankings == 1 && rules.none() && rules.pictures().empty()
+    kept.push_back(head > 0 && rankings == 1 && rules.none() && !rules.limits_pictures()
                        ? kept.front()
                        : SelectHead(worth, ranking, count, layer.birth + head * layer.capacity,
                                     layer.seen_after, rules));
@@ -103,7 +103,7 @@ Selection Policy::Select(const LayerView& layer, int32_t keep, const TurnRules& 
 }
 
 Selection Policy::SelectSplit(const LayerView& layer, int32_t keep, const TurnRules& rules) const {
-  CONCERTINA_CHECK(rules.pictures().empty(), "pictures have budgets where heads keep the same");
+  CONCERTINA_CHECK(!rules.limits_pictures(), "pictures have budgets where heads keep the same");
   if (keep >= layer.entries) {
     return All(layer);
   }

@@ -41,7 +41,8 @@ struct LayerView {
   std::span<const int32_t> first;
   // Pages must not be more than if heads kept the same, of so many entries each; 0: may be.
   int32_t entries_per_page = 0;
-  bool packed = false;  // entries that stay may take a few bits per element
+  bool packed = false;                  // entries that stay may take a few bits per element
+  std::span<const TokenSpan> pictures;  // all pictures so far, by birth, ascending
 
   bool equal() const { return first.empty(); }
   // One head alone, from its first entry on.

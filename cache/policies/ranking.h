@@ -25,10 +25,17 @@ Ranking RankPerHead(const LayerView& layer, WorthOf worth_of) {
   return ranking;
 }
 
-// S of an entry over the number of queries that could see it.
+// S of an entry over the number of queries that could see it. Entries of a picture, which says its
+// patches in an order without a meaning, have one number, that of the middle one: over their own
+// the last patches, which hardly another sees, would be worth the most.
 inline float MeanAttention(const LayerView& layer, int32_t head, int32_t index) {
   const int64_t at = head * layer.capacity + index;
-  return layer.score[at] / static_cast<float>(layer.seen_after - layer.birth[at]);
+  int64_t birth = layer.birth[at];
+  for (const TokenSpan& picture : layer.pictures) {
+    if (birth < picture.first) break;
+    if (birth < picture.first + picture.count) birth = picture.first + picture.count / 2;
+  }
+  return layer.score[at] / static_cast<float>(layer.seen_after - birth);
 }
 
 // How many of the newest entries stay whatever they are worth where entries are packed: few queries

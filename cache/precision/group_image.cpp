@@ -44,8 +44,8 @@ std::vector<Remainder> GoingOn(std::span<const GroupEntry> entries, std::span<co
 // The rows of entries that are quantised together.
 class Rows {
  public:
-  explicit Rows(const GroupKinds& kinds, std::span<const GroupImage> old)
-      : kinds_(kinds), old_(old) {}
+  Rows(const GroupKinds& kinds, std::span<const GroupImage> old, const KeyFeedback& feedback)
+      : kinds_(kinds), old_(old), feedback_(feedback) {}
 
   GroupImage Quantise(int kind, std::span<const GroupEntry* const> entries) {
     const GroupLayout& layout = kinds_[kind];
@@ -67,7 +67,7 @@ class Rows {
     }
     image.codes.resize(static_cast<size_t>(layout.bytes()));
     QuantiseGroup(layout, k_.data(), v_.data(), static_cast<int>(entries.size()),
-                  image.codes.data());
+                  image.codes.data(), feedback_);
     return image;
   }
 
@@ -81,7 +81,7 @@ class Rows {
         const GroupEntry& entry = *entries[at++];
         const int hole = std::countr_one(image.present);
         Load(entry, k_.data(), v_.data(), k_.size());
-        PutInGroup(layout, hole, k_.data(), v_.data(), image.codes.data());
+        PutInGroup(layout, hole, k_.data(), v_.data(), image.present, image.codes.data());
         image.present |= 1U << hole;
         image.births[hole] = entry.birth;
         image.scores[hole] = entry.score;
@@ -104,6 +104,7 @@ class Rows {
 
   const GroupKinds& kinds_;
   std::span<const GroupImage> old_;
+  const KeyFeedback& feedback_;
   std::vector<float> k_, v_;
 };
 
@@ -125,7 +126,8 @@ std::vector<const GroupEntry*> TakeSurplus(size_t room, std::vector<const GroupE
 
 std::vector<GroupImage> PackGroups(const GroupKinds& kinds, int kind,
                                    std::span<const GroupEntry> entries,
-                                   std::span<const GroupImage> old, int32_t groups) {
+                                   std::span<const GroupImage> old, int32_t groups,
+                                   const KeyFeedback& feedback) {
   std::vector<GroupImage> images;
   std::vector<int32_t> image_of(old.size(), -1);
   for (const Remainder& left : GoingOn(entries, old, kind, groups)) {
@@ -144,7 +146,7 @@ std::vector<GroupImage> PackGroups(const GroupKinds& kinds, int kind,
     }
   }
   const auto count = static_cast<size_t>(groups) - images.size();
-  Rows rows(kinds, old);
+  Rows rows(kinds, old, feedback);
   rows.FillHoles(TakeSurplus(count * kGroupEntries, &fresh), &images);
   // Groups as even as can be, in birth order.
   const std::span<const GroupEntry* const> all(fresh);

@@ -130,7 +130,7 @@ void GroupStore::Put(int32_t slot, const float* k, const float* v, EntryMeta met
   const GroupLayout& layout = LayoutOf(ref);
   std::vector<uint8_t> codes(static_cast<size_t>(layout.bytes()));
   Read(ref.offset, layout.bytes(), codes.data());
-  PutInGroup(layout, IndexOf(slot), k, v, codes.data());
+  PutInGroup(layout, IndexOf(slot), k, v, ref.present, codes.data());
   Write(ref.offset, layout.bytes(), codes.data());
   const int64_t births = ref.offset + layout.bytes();
   const int64_t width = long_births_ ? 4 : 2;

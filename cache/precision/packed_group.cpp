@@ -1,167 +1,140 @@
 #include "cache/precision/packed_group.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
+#include <span>
 #include <vector>
 
 #include "cache/check.h"
-#include "cache/precision/small_scale.h"
+#include "cache/precision/group_codes.h"
+#include "cache/precision/group_grid.h"
 
 namespace concertina {
 namespace {
 
-constexpr float kFarthestZero = 127.0F;
-// Adding 2^23 rounds to the nearest integer and leaves it in the low bits.
-constexpr float kRoundingMagic = 8388608.0F;
-
-struct Grid {
-  uint8_t scale;
-  int8_t zero;
+// The lowest and highest of every channel of the keys [count][channels].
+struct KeyRange {
+  std::vector<float> low, high;
 };
 
-// The grid for elements between low and high: it begins within a quarter of a scale from `low`,
-// and its scale is large enough for the zero to fit.
-Grid GridFor(float low, float high, int levels) {
-  const float farther = std::max(std::fabs(low), std::fabs(high));
-  if (!(farther <= std::numeric_limits<float>::max())) return {0, 0};
-  const float range = high * 0.5F - low * 0.5F;  // halved: it could overflow
-  const float needed = std::max(range / (0.5F * static_cast<float>(levels)),
-                                std::fabs(low) / (0.5F * kFarthestZero));
-  const uint8_t scale = ToSmallScale(needed);
-  const float zero = std::nearbyint(2.0F * (low / FromSmallScale(scale)));
-  return {scale, static_cast<int8_t>(std::clamp(zero, -kFarthestZero, kFarthestZero))};
-}
-
-// A row's codes. Everything is one rounding after another in f32, in the order written.
-void RowCodes(const float* x, const float* inverse, const float* offset, int64_t count, int levels,
-              uint8_t* codes) {
-  const auto most = static_cast<float>(levels);
-  for (int64_t i = 0; i < count; ++i) {
-    float code = x[i] * inverse[i] - offset[i];
-    code = code > 0.0F ? code : 0.0F;  // NaN as well
-    code = code < most ? code : most;
-    codes[i] = static_cast<uint8_t>(std::bit_cast<uint32_t>(code + kRoundingMagic));
-  }
-}
-
-float Element(uint8_t code, float scale, int8_t zero) {
-  return scale * (0.5F * static_cast<float>(2 * code + zero));
-}
-
-int Levels(int bits) { return (1 << bits) - 1; }
-
-int8_t Zero(const uint8_t* zeros, int64_t i) { return static_cast<int8_t>(zeros[i]); }
-
-// Codes of a group's keys or values, [entry][channel], with their padding 0.
-class GroupCodes {
- public:
-  explicit GroupCodes(int64_t channels)
-      : channels_(channels), bytes_(static_cast<size_t>(kGroupEntries * channels)) {}
-  uint8_t* Row(int64_t entry) { return bytes_.data() + entry * channels_; }
-  const uint8_t* Row(int64_t entry) const { return bytes_.data() + entry * channels_; }
-
- private:
-  int64_t channels_;
-  std::vector<uint8_t> bytes_;
-};
-
-// Entries as lanes from `entry` on, channels as depth from `channel` on.
-void KeyTile(const GroupCodes& codes, int64_t entry, int64_t channel, TileCodes* tile) {
-  for (int lane = 0; lane < kTileLanes; ++lane) {
-    const uint8_t* row = codes.Row(entry + lane) + channel;
-    for (int quad = 0; quad < kTileQuads; ++quad) {
-      std::memcpy(tile->Quad(quad) + lane * 4, row + quad * 4, 4);
-    }
-  }
-}
-
-void FromKeyTile(const TileCodes& tile, int64_t entry, int64_t channel, GroupCodes* codes) {
-  for (int lane = 0; lane < kTileLanes; ++lane) {
-    uint8_t* row = codes->Row(entry + lane) + channel;
-    for (int quad = 0; quad < kTileQuads; ++quad) {
-      std::memcpy(row + quad * 4, tile.Quad(quad) + lane * 4, 4);
-    }
-  }
-}
-
-// Channels as lanes from `channel` on, all entries as depth.
-void ValueTile(const GroupCodes& codes, int64_t channel, TileCodes* tile) {
-  for (int depth = 0; depth < kTileDepth; ++depth) {
-    const uint8_t* row = codes.Row(depth) + channel;
-    for (int lane = 0; lane < kTileLanes; ++lane) tile->At(depth, lane) = row[lane];
-  }
-}
-
-void FromValueTile(const TileCodes& tile, int64_t channel, GroupCodes* codes) {
-  for (int depth = 0; depth < kTileDepth; ++depth) {
-    uint8_t* row = codes->Row(depth) + channel;
-    for (int lane = 0; lane < kTileLanes; ++lane) row[lane] = tile.At(depth, lane);
-  }
-}
-
-void PackKeys(const GroupLayout& layout, const GroupCodes& codes, uint8_t* group) {
-  TileCodes tile;
-  for (int64_t half = 0; half < 2; ++half) {
-    for (int64_t block = 0; block < layout.blocks(); ++block) {
-      KeyTile(codes, half * kTileLanes, block * kTileDepth, &tile);
-      PackTile(tile, layout.bits().key, group + layout.key_tile(half, block));
-    }
-  }
-}
-
-void UnpackKeys(const GroupLayout& layout, const uint8_t* group, GroupCodes* codes) {
-  TileCodes tile;
-  for (int64_t half = 0; half < 2; ++half) {
-    for (int64_t block = 0; block < layout.blocks(); ++block) {
-      UnpackTile(group + layout.key_tile(half, block), layout.bits().key, &tile);
-      FromKeyTile(tile, half * kTileLanes, block * kTileDepth, codes);
-    }
-  }
-}
-
-void PackValues(const GroupLayout& layout, const GroupCodes& codes, uint8_t* group) {
-  TileCodes tile;
-  for (int64_t i = 0; i < 2 * layout.blocks(); ++i) {
-    ValueTile(codes, i * kTileLanes, &tile);
-    PackTile(tile, layout.bits().value, group + layout.value_tile(i / 2, i % 2));
-  }
-}
-
-void UnpackValues(const GroupLayout& layout, const uint8_t* group, GroupCodes* codes) {
-  TileCodes tile;
-  for (int64_t i = 0; i < 2 * layout.blocks(); ++i) {
-    UnpackTile(group + layout.value_tile(i / 2, i % 2), layout.bits().value, &tile);
-    FromValueTile(tile, i * kTileLanes, codes);
-  }
-}
-
-void QuantiseKeys(const GroupLayout& layout, const float* k, int count, uint8_t* group) {
-  const int64_t d = layout.head_dim();
-  std::vector<float> low(k, k + d);
-  std::vector<float> high(k, k + d);
+KeyRange RangeOf(const float* k, int64_t channels, int count) {
+  KeyRange range{{k, k + channels}, {k, k + channels}};
   for (int64_t entry = 1; entry < count; ++entry) {
-    const float* row = k + entry * d;
-    for (int64_t c = 0; c < d; ++c) {
-      low[c] = row[c] < low[c] ? row[c] : low[c];
-      high[c] = row[c] > high[c] ? row[c] : high[c];
+    const float* row = k + entry * channels;
+    for (int64_t c = 0; c < channels; ++c) {
+      range.low[c] = row[c] < range.low[c] ? row[c] : range.low[c];
+      range.high[c] = row[c] > range.high[c] ? row[c] : range.high[c];
     }
   }
-  const int levels = Levels(layout.bits().key);
+  return range;
+}
+
+// What RowCodes needs of every channel's grid.
+struct KeyGrids {
+  std::vector<float> scale, inverse, offset;
+};
+
+KeyGrids StoreKeyGrids(const GroupLayout& layout, const float* k, int count, uint8_t* group) {
+  const int64_t d = layout.head_dim();
+  const KeyRange range = RangeOf(k, d, count);
+  KeyGrids grids;
   for (int64_t c = 0; c < d; ++c) {
-    const Grid grid = GridFor(low[c], high[c], levels);
+    const Grid grid = GridFor(range.low[c], range.high[c], Levels(layout.bits().key));
     group[layout.key_scales() + c] = grid.scale;
     group[layout.key_zeros() + c] = static_cast<uint8_t>(grid.zero);
-    low[c] = 1.0F / FromSmallScale(grid.scale);
-    high[c] = 0.5F * static_cast<float>(grid.zero);
+    grids.scale.push_back(FromSmallScale(grid.scale));
+    grids.inverse.push_back(1.0F / grids.scale.back());
+    grids.offset.push_back(0.5F * static_cast<float>(grid.zero));
   }
+  return grids;
+}
+
+// Codes of channels that make up for one another's errors, all entries of a channel at a time.
+void FeedbackCodes(const float* k, int count, int levels, const KeyGrids& grids,
+                   const KeyFeedback& feedback, GroupCodes* codes) {
+  const auto d = static_cast<int64_t>(feedback.order().size());
+  std::vector<float> wanted(static_cast<size_t>(d * kGroupEntries));  // [channel in order][entry]
+  for (int64_t i = 0; i < d; ++i) {
+    const int64_t c = feedback.order()[i];
+    for (int64_t e = 0; e < count; ++e) wanted[i * kGroupEntries + e] = k[e * d + c];
+  }
+  float error[kGroupEntries] = {};
+  uint8_t code[kGroupEntries];
+  for (int64_t i = 0; i < d; ++i) {
+    const int64_t c = feedback.order()[i];
+    float inverse[kGroupEntries];
+    float offset[kGroupEntries];
+    std::fill_n(inverse, kGroupEntries, grids.inverse[c]);
+    std::fill_n(offset, kGroupEntries, grids.offset[c]);
+    RowCodes(wanted.data() + i * kGroupEntries, inverse, offset, kGroupEntries, levels, code);
+    for (int64_t e = 0; e < count; ++e) {
+      codes->Row(e)[c] = code[e];
+      error[e] = grids.scale[c] * (static_cast<float>(code[e]) + grids.offset[c]) - k[e * d + c];
+    }
+    const std::span<const float> weights = feedback.Weights(i);
+    for (int64_t j = i + 1; j < d; ++j) {
+      float* later = wanted.data() + j * kGroupEntries;
+      for (int64_t e = 0; e < kGroupEntries; ++e) later[e] -= error[e] * weights[j];
+    }
+  }
+}
+
+void QuantiseKeys(const GroupLayout& layout, const float* k, int count, const KeyFeedback& feedback,
+                  uint8_t* group) {
+  const int64_t d = layout.head_dim();
+  const KeyGrids grids = StoreKeyGrids(layout, k, count, group);
+  const int levels = Levels(layout.bits().key);
   GroupCodes codes(layout.channels());
-  for (int64_t entry = 0; entry < count; ++entry) {
-    RowCodes(k + entry * d, low.data(), high.data(), d, levels, codes.Row(entry));
+  if (!feedback.none()) {
+    FeedbackCodes(k, count, levels, grids, feedback, &codes);
+  } else {
+    for (int64_t entry = 0; entry < count; ++entry) {
+      RowCodes(k + entry * d, grids.inverse.data(), grids.offset.data(), d, levels,
+               codes.Row(entry));
+    }
   }
   PackKeys(layout, codes, group);
+}
+
+// Where a channel's grid ends more than a scale before the newcomer's element, it is widened and
+// the codes of the entries there are rounded to it.
+void WidenChannel(const GroupLayout& layout, int64_t c, float element, uint32_t present,
+                  uint8_t* group) {
+  const int bits = layout.bits().key;
+  uint8_t& scale_byte = group[layout.key_scales() + c];
+  uint8_t& zero_byte = group[layout.key_zeros() + c];
+  const float scale = FromSmallScale(scale_byte);
+  const auto zero = static_cast<int8_t>(zero_byte);
+  const float lowest = Element(0, scale, zero);
+  const float highest = Element(static_cast<uint8_t>(Levels(bits)), scale, zero);
+  const bool near = element >= lowest - scale && element <= highest + scale;
+  if (near || !std::isfinite(element)) return;
+  const auto depth = static_cast<int>(c % kTileDepth);
+  const auto tile = [&](int entry) {
+    return group + layout.key_tile(entry / kTileLanes, c / kTileDepth);
+  };
+  float elements[kGroupEntries];
+  float low = element;
+  float high = element;
+  for (int i = 0; i < kGroupEntries; ++i) {
+    elements[i] = Element(GetCode(tile(i), bits, depth, i % kTileLanes), scale, zero);
+    if ((present >> i & 1U) == 0) continue;
+    low = std::min(low, elements[i]);
+    high = std::max(high, elements[i]);
+  }
+  const Grid grid = GridFor(low, high, Levels(bits));
+  scale_byte = grid.scale;
+  zero_byte = static_cast<uint8_t>(grid.zero);
+  float inverse[kGroupEntries];
+  float offset[kGroupEntries];
+  std::fill_n(inverse, kGroupEntries, 1.0F / FromSmallScale(grid.scale));
+  std::fill_n(offset, kGroupEntries, 0.5F * static_cast<float>(grid.zero));
+  uint8_t codes[kGroupEntries];
+  RowCodes(elements, inverse, offset, kGroupEntries, Levels(bits), codes);
+  for (int i = 0; i < kGroupEntries; ++i) {
+    SetCode(codes[i], bits, depth, i % kTileLanes, tile(i));
+  }
 }
 
 // An entry's codes; its grids go into the group.
@@ -202,10 +175,10 @@ GroupLayout::GroupLayout(int64_t head_dim, GroupBits bits)
 }
 
 void QuantiseGroup(const GroupLayout& layout, const float* k, const float* v, int count,
-                   uint8_t* group) {
+                   uint8_t* group, const KeyFeedback& feedback) {
   CONCERTINA_CHECK(count >= 1 && count <= kGroupEntries, "a group has 1 to 32 entries");
   std::memset(group, 0, static_cast<size_t>(layout.bytes()));
-  QuantiseKeys(layout, k, count, group);
+  QuantiseKeys(layout, k, count, feedback, group);
   QuantiseValues(layout, v, count, group);
 }
 
@@ -261,8 +234,9 @@ void LoadGroupValue(const GroupLayout& layout, const uint8_t* group, int index, 
 }
 
 void PutInGroup(const GroupLayout& layout, int index, const float* k, const float* v,
-                uint8_t* group) {
+                uint32_t present, uint8_t* group) {
   const int64_t d = layout.head_dim();
+  for (int64_t c = 0; c < d; ++c) WidenChannel(layout, c, k[c], present, group);
   std::vector<float> inverse(static_cast<size_t>(d));
   std::vector<float> offset(static_cast<size_t>(d));
   std::vector<uint8_t> codes(static_cast<size_t>(d));
@@ -284,7 +258,7 @@ void PutInGroup(const GroupLayout& layout, int index, const float* k, const floa
 }
 
 void ReplaceGroupKeys(const GroupLayout& layout, const float* k, int count, uint8_t* group) {
-  QuantiseKeys(layout, k, count, group);
+  QuantiseKeys(layout, k, count, KeyFeedback(), group);
 }
 
 }  // namespace concertina

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "cache/precision/code_tile.h"
+#include "cache/precision/key_feedback.h"
 
 // Entries of one (session, layer, KV head) in groups of 32 at few bits per element. A stored
 // element is scale x (code + zero / 2), with an 8-bit scale (small_scale.h) and a signed 8-bit
@@ -65,12 +66,14 @@ class GroupLayout {
 
 // Fills a group from rows k and v, [count][head_dim]; entries from `count` on are of no value. Each
 // element comes back within half of the scale it got, which is its range over the codes, rounded up
-// by at most an eighth (more where the range lies further than 63 scales from zero). Elements that
-// are not finite, or too large for any scale, come back as some finite number. The result depends
-// on nothing but the arguments: it is the same on every machine.
-// REQUIRES: 1 <= count <= kGroupEntries.
+// by at most an eighth (more where the range lies further than 63 scales from zero); with
+// `feedback` a key's channels make up for one another's errors, further off than that each, but
+// closer together as queries see them. Elements that are not finite, or too large for any scale,
+// come back as some finite number, and so may others of their key. The result depends on nothing
+// but the arguments: it is the same on every machine.
+// REQUIRES: 1 <= count <= kGroupEntries; `feedback` is of head_dim channels, if it is not none().
 void QuantiseGroup(const GroupLayout& layout, const float* k, const float* v, int count,
-                   uint8_t* group);
+                   uint8_t* group, const KeyFeedback& feedback = KeyFeedback());
 
 // What QuantiseGroup stored: rows [count][head_dim].
 void LoadGroupKeys(const GroupLayout& layout, const uint8_t* group, int count, float* k);
@@ -80,10 +83,12 @@ void LoadGroupValues(const GroupLayout& layout, const uint8_t* group, int count,
 void LoadGroupKey(const GroupLayout& layout, const uint8_t* group, int index, float* k);
 void LoadGroupValue(const GroupLayout& layout, const uint8_t* group, int index, float* v);
 
-// Stores an entry in the place `index` of a group, whose other entries stay as they are: its key is
-// rounded to the grid that the group's keys have, which cuts off what lies outside of it.
+// Stores an entry in the place `index` of a group. Its key is rounded to the grid that the group's
+// keys have; where that ends more than a scale before it, the channel has a wider grid, to which
+// the keys of the entries there (`present`: bit i for entry i) are rounded again. All else of them
+// stays as it is.
 void PutInGroup(const GroupLayout& layout, int index, const float* k, const float* v,
-                uint8_t* group);
+                uint32_t present, uint8_t* group);
 
 // Rounds other keys in place of the group's: those of rotated entries. Values stay.
 void ReplaceGroupKeys(const GroupLayout& layout, const float* k, int count, uint8_t* group);

@@ -105,6 +105,7 @@ void DeviceCache::Clear() {
     GivePages(static_cast<int64_t>(layer), 0);
     layers_[layer] = {};
   }
+  pictures_.clear();
   seen_ = prefill_tokens_ = 0;
   intact_ = true;
 }
@@ -125,12 +126,15 @@ void DeviceCache::ResolveShares(int64_t seen, int32_t more) {
   }
 }
 
-absl::Status DeviceCache::BeginPrefill(int64_t tokens) {
+absl::Status DeviceCache::BeginPrefill(int64_t tokens, std::span<const TokenSpan> pictures) {
   EndDecode();
   if (!intact_) {
     return absl::FailedPreconditionError("the cache lost part of a prefill and must be rebuilt");
   }
   ResolveShares(seen_ + tokens, static_cast<int32_t>(tokens));
+  // Those of a prompt that was given up are not seen.
+  std::erase_if(pictures_, [this](const TokenSpan& picture) { return picture.first >= seen_; });
+  for (const auto& [first, count] : pictures) pictures_.push_back({seen_ + first, count});
   prefill_tokens_ = tokens;
   return absl::OkStatus();
 }
@@ -157,7 +161,7 @@ absl::StatusOr<FoldReport> DeviceCache::Fold(int64_t index, const LayerEntries& 
     first = layer.entries;
     kept = EntriesFrom(all, first);
   } else {
-    kept = policy_.Fold(all, layer.share, seen_ + prefill_tokens_, &report);
+    kept = policy_.Fold(all, layer.share, seen_ + prefill_tokens_, pictures_, &report);
     GivePages(index, 0);
     layer.resting = {};
   }

@@ -83,7 +83,8 @@ class DeviceCache final : public ConversationCache {
   void Break() { intact_ = false; }
 
   // --- a prompt of `tokens` tokens: every layer in order ---
-  absl::Status BeginPrefill(int64_t tokens);
+  // `pictures`: those among them, as in SessionCache::BeginPrefill.
+  absl::Status BeginPrefill(int64_t tokens, std::span<const TokenSpan> pictures = {});
   // Stores the layer's entries: `all` are those held and the prompt's, in birth order, with S
   // including the prompt's column sums where the policy needs them. RESOURCE_EXHAUSTED when pages
   // lack: the layer is then lost.
@@ -127,6 +128,7 @@ class DeviceCache final : public ConversationCache {
   EntryLayout layout_;  // of `cache/`, to resolve budgets
   PageAccount account_;
   std::vector<Layer> layers_;
+  std::vector<TokenSpan> pictures_;  // by birth, those of a prompt under way included
   int64_t seen_ = 0;
   int64_t prefill_tokens_ = 0;
   int64_t seat_ = -1;

@@ -34,7 +34,8 @@ DevicePass::DevicePass(const TensorModel& model, const DeviceKernels& kernels, D
       x_(embeddings) {}
 
 absl::Status DevicePass::Begin() {
-  if (absl::Status status = cache_.BeginPrefill(tokens_); !status.ok()) return status;
+  absl::Status begun = cache_.BeginPrefill(tokens_, options_.pictures);
+  if (!begun.ok()) return begun;
   return Guarded([&] {
     if (!x_.defined()) {  // in place where the device is the host
       x_ = at::from_blob(host_.data(), {tokens_, model_.config().hidden}).to(model_.options());

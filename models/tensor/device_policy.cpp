@@ -114,7 +114,7 @@ IndexRange DevicePolicy::VictimRange(int32_t entries, int32_t cap, int32_t ancho
 }
 
 LayerEntries DevicePolicy::Fold(const LayerEntries& all, int32_t share, int64_t seen_after,
-                                FoldReport* report) const {
+                                std::span<const TokenSpan> pictures, FoldReport* report) const {
   const at::Tensor score = all.score.cpu().contiguous();
   const at::Tensor birth = all.birth.cpu().contiguous();
   const at::Tensor norms = all.v.to(at::kFloat).abs().sum(2).cpu().contiguous();
@@ -126,7 +126,8 @@ LayerEntries DevicePolicy::Fold(const LayerEntries& all, int32_t share, int64_t 
                        .seen_after = seen_after,
                        .v = norms.const_data_ptr<float>(),
                        .score = score.const_data_ptr<float>(),
-                       .birth = reinterpret_cast<const uint32_t*>(birth.const_data_ptr<int32_t>())};
+                       .birth = reinterpret_cast<const uint32_t*>(birth.const_data_ptr<int32_t>()),
+                       .pictures = pictures};
   const Selection selection = policy_->Select(view, share);
   if (report != nullptr && policy_->needs_scores()) AddAttention(view, selection, report);
   const at::Tensor kept = ToDevice(selection, all.k.device());

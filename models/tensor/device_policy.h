@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -35,11 +36,11 @@ class DevicePolicy {
   IndexRange VictimRange(int32_t entries, int32_t cap, int32_t anchors_at_fold) const;
 
   // What a fold to `share` entries per head leaves of `all` (in birth order). S is rounded as
-  // SessionCache stores it. seen_after as in LayerView. The policy sees |V|_1 in place of V (a
-  // LayerView of head_dim 1), so that V need not be copied to the host. Adds what became of S to
-  // `report`, unless it is null. Throws c10::Error.
+  // SessionCache stores it. seen_after and pictures as in LayerView. The policy sees |V|_1 in place
+  // of V (a LayerView of head_dim 1), so that V need not be copied to the host. Adds what became of
+  // S to `report`, unless it is null. Throws c10::Error.
   LayerEntries Fold(const LayerEntries& all, int32_t share, int64_t seen_after,
-                    FoldReport* report = nullptr) const;
+                    std::span<const TokenSpan> pictures = {}, FoldReport* report = nullptr) const;
 
  private:
   enum class Victims { kNone, kLeastOutsideRecentHalf, kFixedPoint };

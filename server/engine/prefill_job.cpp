@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "cache/precision/query_moments.h"
+
 namespace concertina {
 namespace {
 
@@ -80,6 +82,8 @@ absl::Status PrefillJob::Begin() {
   prompt_.v = Grow(v_, kv_heads_ * capacity * head_dim_);
   prompt_.score = Grow(score_, kv_heads_ * capacity);
   prompt_.repeated = repeats ? Grow(repeated_, kv_heads_ * capacity) : nullptr;
+  const int64_t moments = int64_t{kv_heads_} * head_dim_ * head_dim_;
+  prompt_.query_moments = options_.fold && cache_.packs() ? Grow(query_moments_, moments) : nullptr;
   prompt_.birth = Grow(birth_, kv_heads_ * capacity);
   prompt_.mass = Grow(mass_, kv_heads_ * capacity);
   const bool exact = cache_.layout().type() == EntryType::kF32;
@@ -97,6 +101,7 @@ absl::StatusOr<bool> PrefillJob::Step(int32_t most_rows) {
   const LanguageModel::Projected projected = language_.Qkv(
       layer_, hidden_.data() + int64_t{row_} * width_, rows, positions_.data() + row_, adapter);
   StoreKeysAndValues(projected, rows);
+  if (prompt_.query_moments != nullptr) AddMoments(projected, rows);
   Attend(projected, rows);
   Advance(rows);
   row_ += rows;
@@ -154,6 +159,15 @@ void PrefillJob::ScatterKeysAndValues(const LanguageModel::Projected& projected,
       std::memcpy(prompt_.k + to, projected.k + from, row_bytes);
       std::memcpy(prompt_.v + to, projected.v + from, row_bytes);
     }
+  }
+}
+
+void PrefillJob::AddMoments(const LanguageModel::Projected& projected, int32_t rows) {
+  const int32_t step = QueryMomentStep(prompt_rows_);
+  for (int32_t i = 0; i < rows && row_ + i < prompt_rows_; ++i) {
+    if ((row_ + i) % step != 0) continue;
+    AddQueryMoments(projected.q + i * projected.stride, heads_, kv_heads_, head_dim_,
+                    prompt_.query_moments);
   }
 }
 
@@ -235,8 +249,8 @@ const float* PrefillJob::last_hidden() const {
 int64_t PrefillJob::bytes() const {
   const size_t floats = hidden_.capacity() + embeddings_.capacity() + k_.capacity() +
                         v_.capacity() + score_.capacity() + bias_.capacity() +
-                        repeated_.capacity() + options_.repeat_request.capacity() +
-                        adapter_.capacity();
+                        repeated_.capacity() + query_moments_.capacity() +
+                        options_.repeat_request.capacity() + adapter_.capacity();
   const size_t metadata = positions_.capacity() * sizeof(int32_t) +
                           birth_.capacity() * sizeof(uint32_t) +
                           mass_.capacity() * sizeof(uint16_t);
@@ -253,8 +267,10 @@ int64_t PrefillJob::BytesBound(const LanguageConfig& config, int64_t positions) 
   for (const auto precision : {AttentionPrecision::kF32, AttentionPrecision::kBf16}) {
     packed = std::max(packed, PackedKeys::FloatsFor(ShapeFor(config, precision, positions)));
   }
+  const int64_t moments = int64_t{config.kv_heads} * config.head_dim * config.head_dim;
   constexpr int64_t kAlignment = 64;
   return positions * (row + config.kv_heads * entry) +
+         moments * static_cast<int64_t>(sizeof(float)) +
          packed * static_cast<int64_t>(sizeof(float)) + kAlignment;
 }
 

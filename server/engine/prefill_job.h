@@ -41,6 +41,8 @@ class PrefillJob final : public PromptPass {
   void SetBias();
   void StoreKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
   void ScatterKeysAndValues(const LanguageModel::Projected& projected, int32_t rows);
+  // What the slice's queries add to the moments by which keys are rounded.
+  void AddMoments(const LanguageModel::Projected& projected, int32_t rows);
   void Attend(const LanguageModel::Projected& projected, int32_t rows);
   // Rows up to `end` of the slice, with sums from `begin` on: the first tile of these ends where
   // one of the prompt's does, so that the order of a sum does not depend on the slices.
@@ -61,7 +63,7 @@ class PrefillJob final : public PromptPass {
   std::vector<int32_t> positions_;
   std::vector<float> adapter_;
   // One layer's working set.
-  std::vector<float> k_, v_, score_, repeated_;
+  std::vector<float> k_, v_, score_, repeated_, query_moments_;
   std::vector<uint32_t> birth_;
   std::vector<uint16_t> mass_;
   std::vector<float> bias_;  // as `score_`; read if biased_

@@ -152,6 +152,22 @@ TEST(ConcertinaTest, OldEntriesHadMoreQueriesToBeSeenBy) {
   EXPECT_EQ(kept[1], (std::vector<int32_t>{0, 2, 4}));
 }
 
+TEST(ConcertinaTest, EntriesOfAPictureAreOneAge) {
+  // 6, 16 and 17 are a picture, whose middle 20 - 12 queries saw: 9/8, 8/8, 7/8, against 9/14, 8/4
+  // and 7/3; in head 1 the text's 5/2 stays the most.
+  const TwoHeads layer{.v = std::vector<float>(12, 1),
+                       .score = {0, 9, 8, 7, 0, 0, 0, 9, 8, 7, 5, 0},
+                       .birth = {0, 6, 16, 17, 18, 19, 0, 6, 16, 17, 18, 19}};
+  LayerView view = layer.View(20);
+  const Selection apart = PolicyOf("concertina")->Select(view, 3);
+  EXPECT_EQ(apart[0], (std::vector<int32_t>{0, 3, 5}));
+  const std::vector<TokenSpan> pictures = {{2, 2}, {6, 12}};
+  view.pictures = pictures;
+  const Selection kept = PolicyOf("concertina")->Select(view, 3);
+  EXPECT_EQ(kept[0], (std::vector<int32_t>{0, 1, 5}));
+  EXPECT_EQ(kept[1], (std::vector<int32_t>{0, 4, 5}));
+}
+
 TEST(ConcertinaHqTest, SelectsByAttentionPerQueryPerHead) {
   // 10/4, 6/3, 5/2; 4/4, 3/3, 2/2: values do not count, ties go to the lower index.
   const TwoHeads layer{.v = {1, 1, -1, -2, 1, 1, -3, 1, 2, 1},

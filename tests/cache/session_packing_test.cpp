@@ -105,7 +105,7 @@ TEST_F(PackingTest, TheFirstAndTheNewestAreExact) {
 // What was just generated matters most to what comes next: the least of the prompt makes room.
 TEST_F(PackingTest, TheNewestGeneratedTokensAreExact) {
   const auto cache = Open(Budget::Ratio(0.2));
-  ASSERT_TRUE(Prefill(*cache, 190, ElementWriter(1)).ok());
+  ASSERT_TRUE(Prefill(*cache, 400, ElementWriter(1)).ok());
   for (int token = 1; token <= 40; ++token) {
     ASSERT_NO_FATAL_FAILURE(Generate(*cache, 1));
     ASSERT_LE(cache->payload_bytes(), RowPayload(*cache) / 5);

@@ -260,14 +260,13 @@ TEST(ImageBudget, ARebuiltSessionIsTheSame) {
   }
 }
 
-// A merged conversation does not depend on how its prompts are cut, nor on who runs beside it.
-TEST(ImageBudget, SlicesAndCompanyChangeNothing) {
+void ExpectSlicesAndCompanyChangeNothing(const CacheOptions& cache) {
   std::vector<std::vector<float>> logprobs;
   for (const int32_t slice : {16, 256}) {
     EngineOptions options = TestEngine::DefaultOptions();
     options.prefill_slice_rows = slice;
     TestEngine engine(options);
-    const std::string id = engine.OpenId(With(0.25, true, Budget::Ratio(0.7)));
+    const std::string id = engine.OpenId(cache);
     const std::string other = engine.OpenId(With(0, false, Budget::Ratio(0.2)));
     for (int turn = 0; turn < 3; ++turn) {
       const auto beside =
@@ -284,6 +283,17 @@ TEST(ImageBudget, SlicesAndCompanyChangeNothing) {
     }
   }
   for (int turn = 0; turn < 3; ++turn) EXPECT_EQ(logprobs[turn], logprobs[turn + 3]);
+}
+
+// A merged conversation does not depend on how its prompts are cut, nor on who runs beside it.
+TEST(ImageBudget, SlicesAndCompanyChangeNothing) {
+  ExpectSlicesAndCompanyChangeNothing(With(0.25, true, Budget::Ratio(0.7)));
+}
+
+// Nor does a packed one, whose keys are rounded by what queries there were.
+TEST(PackedEntries, SlicesAndCompanyChangeNothing) {
+  ExpectSlicesAndCompanyChangeNothing(
+      {.entry_type = EntryType::kPacked, .budget = Budget::Ratio(0.25)});
 }
 
 // What a probe reads is what the next turn would: nothing is lost where every picture is whole.

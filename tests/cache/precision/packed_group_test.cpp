@@ -24,7 +24,9 @@ struct Group {
         v(k.size()),
         bytes(static_cast<size_t>(layout.bytes())) {}
 
-  void Quantise() { QuantiseGroup(layout, k.data(), v.data(), count, bytes.data()); }
+  void Quantise(const KeyFeedback& feedback = KeyFeedback()) {
+    QuantiseGroup(layout, k.data(), v.data(), count, bytes.data(), feedback);
+  }
   std::vector<float> Keys() const {
     std::vector<float> rows(k.size());
     LoadGroupKeys(layout, bytes.data(), count, rows.data());
@@ -221,38 +223,77 @@ TEST(PackedGroupTest, OneEntryIsWhatTheGroupHas) {
   }
 }
 
-// A newcomer takes the place of another entry: the others stay to the last bit, its value has a
-// grid of its own, and its key that of the group, at whose ends it is cut off.
-TEST(PackedGroupTest, ANewcomerLeavesTheOthersAsTheyAre) {
+struct Channel {
+  float low, high, scale;  // the ends of its grid
+};
+
+Channel ChannelOf(const Group& group, int64_t c) {
+  const float scale = FromSmallScale(group.bytes[group.layout.key_scales() + c]);
+  const auto zero = static_cast<int8_t>(group.bytes[group.layout.key_zeros() + c]);
+  const float low = 0.5F * scale * static_cast<float>(zero);
+  const auto levels = static_cast<float>((1 << group.layout.bits().key) - 1);
+  return {.low = low, .high = low + scale * levels, .scale = scale};
+}
+
+// A newcomer takes the place of another entry: the others' values stay to the last bit, and so do
+// their keys in channels whose grid does not end more than a scale before the newcomer's; in others
+// the grid is widened for all that are there.
+TEST(PackedGroupTest, ANewcomerWidensTheGridItNeeds) {
   constexpr int64_t kDim = 80;
   for (const GroupBits bits : kAllBits) {
     Group group(kDim, bits, kGroupEntries);
     Randomise(group, 9);
     group.Quantise();
-    std::vector<float> keys = group.Keys();
     std::vector<float> values = group.Values();
     Group other(kDim, bits, 1);
     Randomise(other, 10);
+    for (int64_t c = 0; c < kDim; c += 9) other.k[c] += 100.0F;
     for (const int place : {0, 15, 16, 31}) {
-      PutInGroup(group.layout, place, other.k.data(), other.v.data(), group.bytes.data());
+      const Group before = group;
+      const std::vector<float> keys = group.Keys();
+      PutInGroup(group.layout, place, other.k.data(), other.v.data(), 0x7fffffffU & ~(1U << place),
+                 group.bytes.data());
+      const std::vector<float> now = group.Keys();
       for (int64_t c = 0; c < kDim; ++c) {
-        const float scale = FromSmallScale(group.bytes[group.layout.key_scales() + c]);
-        const auto zero = static_cast<int8_t>(group.bytes[group.layout.key_zeros() + c]);
-        const float low = 0.5F * scale * static_cast<float>(zero);
-        const float high = low + scale * static_cast<float>((1 << bits.key) - 1);
-        const float got = group.Keys()[place * kDim + c];
-        ASSERT_NEAR(got, std::clamp(other.k[c], low, high), 0.501F * scale);
-        keys[place * kDim + c] = got;
+        const Channel old = ChannelOf(before, c);
+        const Channel grid = ChannelOf(group, c);
+        const bool widened = other.k[c] < old.low - old.scale || other.k[c] > old.high + old.scale;
+        const float at = widened ? other.k[c] : std::clamp(other.k[c], old.low, old.high);
+        ASSERT_NEAR(now[place * kDim + c], at, 0.501F * grid.scale);
+        for (int64_t e = 0; e < 31; ++e) {  // 31 is not there
+          if (e == place) continue;
+          const float off = widened ? 0.501F * grid.scale : 0.0F;
+          ASSERT_NEAR(now[e * kDim + c], keys[e * kDim + c], off);
+        }
+        if (!widened) {
+          ASSERT_EQ(grid.scale, old.scale);
+        }
       }
       Group alone(kDim, bits, 1);
       alone.v = other.v;
       alone.Quantise();
       const std::vector<float> value = alone.Values();
       std::copy(value.begin(), value.end(), values.begin() + place * kDim);
-      ASSERT_EQ(group.Keys(), keys);
       ASSERT_EQ(group.Values(), values);
     }
   }
+}
+
+TEST(PackedGroupTest, HolesAndWhatIsNotFiniteWidenNoGrid) {
+  Group group(64, {3, 2}, kGroupEntries);
+  Randomise(group, 11);
+  for (int64_t c = 0; c < 64; ++c) group.k[5 * 64 + c] = 1000.0F;
+  group.Quantise();
+  const Group before = group;
+  Group other(64, {3, 2}, 1);
+  other.k.assign(64, kInfinity);
+  other.k[1] = kNan;
+  PutInGroup(group.layout, 7, other.k.data(), other.v.data(), 0xffffffdfU, group.bytes.data());
+  for (int64_t c = 0; c < 64; ++c) EXPECT_EQ(ChannelOf(group, c).scale, ChannelOf(before, c).scale);
+  // The entry of 1000s is gone: what widens the grid anew ends with what is there.
+  other.k.assign(64, -5000.0F);
+  PutInGroup(group.layout, 5, other.k.data(), other.v.data(), 0xffffff5fU, group.bytes.data());
+  for (int64_t c = 0; c < 64; ++c) EXPECT_LT(ChannelOf(group, c).high, 900.0F);
 }
 
 TEST(PackedGroupTest, KeysAreReplacedUnderTheirValues) {
