@@ -9,6 +9,7 @@
 #include "cache/check.h"
 #include "cache/precision/group_codes.h"
 #include "cache/precision/group_grid.h"
+#include "cache/precision/isa_clones.h"
 
 namespace concertina {
 namespace {
@@ -18,14 +19,18 @@ struct KeyRange {
   std::vector<float> low, high;
 };
 
+CONCERTINA_ISA_CLONES
+void Widen(const float* row, int64_t channels, float* low, float* high) {
+  for (int64_t c = 0; c < channels; ++c) {
+    low[c] = row[c] < low[c] ? row[c] : low[c];
+    high[c] = row[c] > high[c] ? row[c] : high[c];
+  }
+}
+
 KeyRange RangeOf(const float* k, int64_t channels, int count) {
   KeyRange range{{k, k + channels}, {k, k + channels}};
   for (int64_t entry = 1; entry < count; ++entry) {
-    const float* row = k + entry * channels;
-    for (int64_t c = 0; c < channels; ++c) {
-      range.low[c] = row[c] < range.low[c] ? row[c] : range.low[c];
-      range.high[c] = row[c] > range.high[c] ? row[c] : range.high[c];
-    }
+    Widen(k + entry * channels, channels, range.low.data(), range.high.data());
   }
   return range;
 }
@@ -50,33 +55,56 @@ KeyGrids StoreKeyGrids(const GroupLayout& layout, const float* k, int count, uin
   return grids;
 }
 
-// Codes of channels that make up for one another's errors, all entries of a channel at a time.
+// A channel's codes and their errors, all entries at a time, and what the channels after it make up
+// for: `wanted` is [channel in order][entry], from this channel on, `keys` what its entries are.
+struct ChannelStep {
+  float scale, inverse, offset;
+  int levels;
+  std::span<const float> weights;  // of the channels after this one
+  float* wanted;
+  const float* keys;
+};
+
+CONCERTINA_ISA_CLONES
+void RoundChannel(const ChannelStep& step, uint8_t* codes) {
+  float inverse[kGroupEntries];
+  float offset[kGroupEntries];
+  float error[kGroupEntries];
+  std::fill_n(inverse, kGroupEntries, step.inverse);
+  std::fill_n(offset, kGroupEntries, step.offset);
+  RowCodes(step.wanted, inverse, offset, kGroupEntries, step.levels, codes);
+  for (int e = 0; e < kGroupEntries; ++e) {
+    error[e] = step.scale * (static_cast<float>(codes[e]) + step.offset) - step.keys[e];
+  }
+  float* later = step.wanted;
+  for (const float weight : step.weights) {
+    later += kGroupEntries;
+    for (int e = 0; e < kGroupEntries; ++e) later[e] -= error[e] * weight;
+  }
+}
+
+// Codes of channels that make up for one another's errors.
 void FeedbackCodes(const float* k, int count, int levels, const KeyGrids& grids,
                    const KeyFeedback& feedback, GroupCodes* codes) {
   const auto d = static_cast<int64_t>(feedback.order().size());
-  std::vector<float> wanted(static_cast<size_t>(d * kGroupEntries));  // [channel in order][entry]
+  std::vector<float> keys(static_cast<size_t>(d * kGroupEntries));
   for (int64_t i = 0; i < d; ++i) {
     const int64_t c = feedback.order()[i];
-    for (int64_t e = 0; e < count; ++e) wanted[i * kGroupEntries + e] = k[e * d + c];
+    for (int64_t e = 0; e < count; ++e) keys[i * kGroupEntries + e] = k[e * d + c];
   }
-  float error[kGroupEntries] = {};
+  std::vector<float> wanted = keys;
   uint8_t code[kGroupEntries];
   for (int64_t i = 0; i < d; ++i) {
     const int64_t c = feedback.order()[i];
-    float inverse[kGroupEntries];
-    float offset[kGroupEntries];
-    std::fill_n(inverse, kGroupEntries, grids.inverse[c]);
-    std::fill_n(offset, kGroupEntries, grids.offset[c]);
-    RowCodes(wanted.data() + i * kGroupEntries, inverse, offset, kGroupEntries, levels, code);
-    for (int64_t e = 0; e < count; ++e) {
-      codes->Row(e)[c] = code[e];
-      error[e] = grids.scale[c] * (static_cast<float>(code[e]) + grids.offset[c]) - k[e * d + c];
-    }
-    const std::span<const float> weights = feedback.Weights(i);
-    for (int64_t j = i + 1; j < d; ++j) {
-      float* later = wanted.data() + j * kGroupEntries;
-      for (int64_t e = 0; e < kGroupEntries; ++e) later[e] -= error[e] * weights[j];
-    }
+    RoundChannel({.scale = grids.scale[c],
+                  .inverse = grids.inverse[c],
+                  .offset = grids.offset[c],
+                  .levels = levels,
+                  .weights = feedback.Weights(i).subspan(static_cast<size_t>(i) + 1),
+                  .wanted = wanted.data() + i * kGroupEntries,
+                  .keys = keys.data() + i * kGroupEntries},
+                 code);
+    for (int64_t e = 0; e < count; ++e) codes->Row(e)[c] = code[e];
   }
 }
 
@@ -137,6 +165,33 @@ void WidenChannel(const GroupLayout& layout, int64_t c, float element, uint32_t 
   }
 }
 
+// The lowest and the highest of n elements; some number or NaN where NaN is among them.
+CONCERTINA_ISA_CLONES
+void Ends(const float* x, int64_t n, float* low, float* high) {
+  constexpr int64_t kLanes = 16;
+  float lows[kLanes];
+  float highs[kLanes];
+  for (int64_t lane = 0; lane < kLanes; ++lane) lows[lane] = highs[lane] = x[lane < n ? lane : 0];
+  for (int64_t i = kLanes; i + kLanes <= n; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      lows[lane] = x[i + lane] < lows[lane] ? x[i + lane] : lows[lane];
+      highs[lane] = x[i + lane] > highs[lane] ? x[i + lane] : highs[lane];
+    }
+  }
+  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (int64_t lane = 0; lane < half; ++lane) {
+      lows[lane] = lows[lane + half] < lows[lane] ? lows[lane + half] : lows[lane];
+      highs[lane] = highs[lane + half] > highs[lane] ? highs[lane + half] : highs[lane];
+    }
+  }
+  *low = lows[0];
+  *high = highs[0];
+  for (int64_t i = n / kLanes * kLanes; i < n; ++i) {
+    *low = x[i] < *low ? x[i] : *low;
+    *high = x[i] > *high ? x[i] : *high;
+  }
+}
+
 // An entry's codes; its grids go into the group.
 void ValueCodes(const GroupLayout& layout, const float* v, int64_t entry, uint8_t* codes,
                 uint8_t* group) {
@@ -144,8 +199,10 @@ void ValueCodes(const GroupLayout& layout, const float* v, int64_t entry, uint8_
   for (int64_t block = 0; block < layout.blocks(); ++block) {
     const float* x = v + block * kTileDepth;
     const int64_t n = std::min<int64_t>(kTileDepth, layout.head_dim() - block * kTileDepth);
-    const auto [low, high] = std::minmax_element(x, x + n);
-    const Grid grid = GridFor(*low, *high, levels);
+    float low;
+    float high;
+    Ends(x, n, &low, &high);
+    const Grid grid = GridFor(low, high, levels);
     const int64_t at = block * kGroupEntries + entry;
     group[layout.value_scales() + at] = grid.scale;
     group[layout.value_zeros() + at] = static_cast<uint8_t>(grid.zero);

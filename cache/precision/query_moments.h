@@ -6,7 +6,7 @@ namespace concertina {
 
 // A KV head's query moments, M = sum of q q^T over queries q of its group, rotated: how much an
 // error in two channels of a key weighs in the scores, as (q e)^2 summed over queries is e M e^T.
-// Stored as [head_dim][head_dim], of which the lower triangle is read and written.
+// Stored as [head_dim][head_dim]; the lower triangle counts.
 
 // Every so many of a prompt's tokens count, so that long prompts cost no more than 256 of them.
 inline int32_t QueryMomentStep(int32_t prompt_tokens) { return (prompt_tokens + 255) / 256; }
