@@ -100,7 +100,7 @@ TEST_F(QualityTest, EntriesOfBytesCostLessThanTheyGain) {
 }
 
 // The same with --entry-type packed: a fifth of the bytes is nearly as good as all of them.
-constexpr Bound kPacked[] = {{"concertina", "0.1", 1.9}, {"concertina", "0.2", 1.15}};
+constexpr Bound kPacked[] = {{"concertina", "0.1", 1.472}, {"concertina", "0.2", 1.067}};
 
 TEST_F(QualityTest, PackedEntriesCostLeast) {
   for (const Bound& bound : kPacked) {
