@@ -78,8 +78,12 @@ void HeadCache::ShiftRows(int32_t first_row_before) {
 
 std::vector<int32_t> HeadCache::SpareRows(int64_t exact) const {
   std::vector<int32_t> spare;
-  for (auto i = static_cast<int32_t>(order_.size()) - 2; i > 0; --i) {
-    if (order_[i] >= first_row() && --exact < 0) spare.push_back(i);
+  const auto is_row = [this](int32_t slot) { return slot >= first_row(); };
+  int32_t left = rows_ - (is_row(order_.front()) ? 1 : 0) - (is_row(order_.back()) ? 1 : 0);
+  for (auto i = static_cast<int32_t>(order_.size()) - 2; i > 0 && left > 0; --i) {
+    if (!is_row(order_[i])) continue;
+    --left;
+    if (--exact < 0) spare.push_back(i);
   }
   const auto lowest =
       spare.begin() + std::min<int64_t>(kGroupEntries, static_cast<int64_t>(spare.size()));

@@ -128,17 +128,21 @@ void GroupStore::Put(int32_t slot, const float* k, const float* v, EntryMeta met
   CONCERTINA_CHECK(GroupOf(slot) >= 0 && !Has(slot) && TakesBirth(meta.birth), "no such hole");
   Ref& ref = refs_[GroupOf(slot)];
   const GroupLayout& layout = LayoutOf(ref);
-  std::vector<uint8_t> codes(static_cast<size_t>(layout.bytes()));
-  Read(ref.offset, layout.bytes(), codes.data());
-  PutInGroup(layout, IndexOf(slot), k, v, ref.present, codes.data());
-  Write(ref.offset, layout.bytes(), codes.data());
+  if (IsWhole(ref)) {
+    PutInGroup(layout, IndexOf(slot), k, v, ref.present, Address(ref));
+  } else {
+    std::vector<uint8_t> codes(static_cast<size_t>(layout.bytes()));
+    Read(ref.offset, layout.bytes(), codes.data());
+    PutInGroup(layout, IndexOf(slot), k, v, ref.present, codes.data());
+    Write(ref.offset, layout.bytes(), codes.data());
+    if (live_) std::copy(codes.begin(), codes.end(), copies_[GroupOf(slot)].begin());
+  }
   const int64_t births = ref.offset + layout.bytes();
   const int64_t width = long_births_ ? 4 : 2;
   Write(births + IndexOf(slot) * width, width, &meta.birth);
   ref.present |= 1U << IndexOf(slot);
   ++entries_;
   SetScore(slot, meta.score, pool);
-  if (live_ && !copies_[GroupOf(slot)].empty()) Refresh();
 }
 
 void GroupStore::Remove(int32_t slot) {
@@ -308,7 +312,7 @@ bool GroupStore::IsWhole(const Ref& ref) const {
 }
 
 const uint8_t* GroupStore::Codes(const Ref& ref, std::vector<uint8_t>* scratch) const {
-  if (IsWhole(ref)) return bases_[ref.offset / page_bytes_] + ref.offset % page_bytes_;
+  if (IsWhole(ref)) return Address(ref);
   scratch->resize(static_cast<size_t>(LayoutOf(ref).bytes()));
   Read(ref.offset, LayoutOf(ref).bytes(), scratch->data());
   return scratch->data();

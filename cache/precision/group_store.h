@@ -120,6 +120,9 @@ class GroupStore {
   const GroupLayout& LayoutOf(const Ref& ref) const { return (*kinds_)[ref.kind]; }
   int64_t End() const;
   bool IsWhole(const Ref& ref) const;
+  uint8_t* Address(const Ref& ref) const {
+    return bases_[ref.offset / page_bytes_] + ref.offset % page_bytes_;
+  }
   // A group's codes: where they lie or, if in pages apart, copied to `scratch`.
   const uint8_t* Codes(const Ref& ref, std::vector<uint8_t>* scratch) const;
   void Read(int64_t offset, int64_t bytes, void* out) const;
