@@ -126,7 +126,8 @@ absl::Status SessionCache::StorePacked(int layer, const LayerPrompt& prompt, con
       }
       (tiers[i] == Tier::kHigh ? high : low).push_back(entry);
     }
-    const KeyFeedback feedback = FeedbackFor(prompt, head, shape_.head_dim);
+    const KeyFeedback feedback =
+        high.empty() && low.empty() ? KeyFeedback() : FeedbackFor(prompt, head, shape_.head_dim);
     const auto pack = [&](int kind, const std::vector<GroupEntry>& entries) {
       for (GroupImage& image :
            PackGroups(packing_->kinds(), kind, entries, old,

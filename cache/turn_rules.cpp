@@ -5,6 +5,15 @@
 
 namespace concertina {
 
+const TokenSpan* SpanWith(int64_t token, std::span<const TokenSpan> spans) {
+  const auto after =
+      std::upper_bound(spans.begin(), spans.end(), token,
+                       [](int64_t value, const TokenSpan& span) { return value < span.first; });
+  if (after == spans.begin()) return nullptr;
+  const TokenSpan& span = *(after - 1);
+  return token < span.first + span.count ? &span : nullptr;
+}
+
 void TurnRules::BeginTurn(int64_t first, std::span<const TokenSpan> pins,
                           std::span<const TokenSpan> pictures) {
   turn_starts_.push_back(first);
@@ -27,12 +36,7 @@ int32_t TurnRules::MostOf(const TokenSpan& picture) const {
   return std::max(1, static_cast<int32_t>(most));
 }
 
-bool TurnRules::Pinned(int64_t birth) const {
-  const auto after =
-      std::upper_bound(pins_.begin(), pins_.end(), birth,
-                       [](int64_t value, const TokenSpan& pin) { return value < pin.first; });
-  return after != pins_.begin() && birth < (after - 1)->first + (after - 1)->count;
-}
+bool TurnRules::Pinned(int64_t birth) const { return SpanWith(birth, pins_) != nullptr; }
 
 int32_t TurnRules::floor() const {
   return static_cast<int32_t>(FloorWithPins(pinned_, !pins_.empty() && pins_.front().first == 0));

@@ -22,6 +22,9 @@ struct TokenSpan {
   friend bool operator==(const TokenSpan&, const TokenSpan&) = default;
 };
 
+// Which of these spans, ascending and apart from each other, `token` lies in; null: in none.
+const TokenSpan* SpanWith(int64_t token, std::span<const TokenSpan> spans);
+
 // Pictures with a budget of their own, within the session's.
 struct ImageFold {
   // Of a picture's tokens, in (0, 1]: the part that a fold leaves in a layer and head at most, and

@@ -31,9 +31,8 @@ Ranking RankPerHead(const LayerView& layer, WorthOf worth_of) {
 inline float MeanAttention(const LayerView& layer, int32_t head, int32_t index) {
   const int64_t at = head * layer.capacity + index;
   int64_t birth = layer.birth[at];
-  for (const TokenSpan& picture : layer.pictures) {
-    if (birth < picture.first) break;
-    if (birth < picture.first + picture.count) birth = picture.first + picture.count / 2;
+  if (const TokenSpan* picture = SpanWith(birth, layer.pictures)) {
+    birth = picture->first + picture->count / 2;
   }
   return layer.score[at] / static_cast<float>(layer.seen_after - birth);
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "cache/precision/code_tile.h"
 #include "cache/precision/small_scale.h"
 
 // The grids that elements of a group are rounded to (packed_group.h). What includes this is
@@ -46,6 +47,15 @@ inline void RowCodes(const float* x, const float* inverse, const float* offset, 
     code = code < most ? code : most;
     codes[i] = static_cast<uint8_t>(std::bit_cast<uint32_t>(code + kRoundingMagic));
   }
+}
+
+// Codes of at most kTileDepth elements that have one grid.
+inline void GridCodes(const float* x, Grid grid, int64_t count, int levels, uint8_t* codes) {
+  float inverse[kTileDepth];
+  float offset[kTileDepth];
+  std::fill_n(inverse, kTileDepth, 1.0F / FromSmallScale(grid.scale));
+  std::fill_n(offset, kTileDepth, 0.5F * static_cast<float>(grid.zero));
+  RowCodes(x, inverse, offset, count, levels, codes);
 }
 
 inline float Element(uint8_t code, float scale, int8_t zero) {

@@ -35,30 +35,35 @@ KeyRange RangeOf(const float* k, int64_t channels, int count) {
   return range;
 }
 
-// What RowCodes needs of every channel's grid.
-struct KeyGrids {
-  std::vector<float> scale, inverse, offset;
-};
-
-KeyGrids StoreKeyGrids(const GroupLayout& layout, const float* k, int count, uint8_t* group) {
-  const int64_t d = layout.head_dim();
-  const KeyRange range = RangeOf(k, d, count);
-  KeyGrids grids;
-  for (int64_t c = 0; c < d; ++c) {
+void StoreKeyGrids(const GroupLayout& layout, const float* k, int count, uint8_t* group) {
+  const KeyRange range = RangeOf(k, layout.head_dim(), count);
+  for (int64_t c = 0; c < layout.head_dim(); ++c) {
     const Grid grid = GridFor(range.low[c], range.high[c], Levels(layout.bits().key));
     group[layout.key_scales() + c] = grid.scale;
     group[layout.key_zeros() + c] = static_cast<uint8_t>(grid.zero);
-    grids.scale.push_back(FromSmallScale(grid.scale));
-    grids.inverse.push_back(1.0F / grids.scale.back());
-    grids.offset.push_back(0.5F * static_cast<float>(grid.zero));
   }
-  return grids;
 }
+
+Grid KeyGrid(const GroupLayout& layout, const uint8_t* group, int64_t channel) {
+  return {group[layout.key_scales() + channel], Zero(group + layout.key_zeros(), channel)};
+}
+
+// What RowCodes needs of every channel's grid.
+struct KeyGrids {
+  KeyGrids(const GroupLayout& layout, const uint8_t* group) {
+    for (int64_t c = 0; c < layout.head_dim(); ++c) {
+      const Grid grid = KeyGrid(layout, group, c);
+      inverse.push_back(1.0F / FromSmallScale(grid.scale));
+      offset.push_back(0.5F * static_cast<float>(grid.zero));
+    }
+  }
+  std::vector<float> inverse, offset;
+};
 
 // A channel's codes and their errors, all entries at a time, and what the channels after it make up
 // for: `wanted` is [channel in order][entry], from this channel on, `keys` what its entries are.
 struct ChannelStep {
-  float scale, inverse, offset;
+  Grid grid;
   int levels;
   std::span<const float> weights;  // of the channels after this one
   float* wanted;
@@ -67,14 +72,11 @@ struct ChannelStep {
 
 CONCERTINA_ISA_CLONES
 void RoundChannel(const ChannelStep& step, uint8_t* codes) {
-  float inverse[kGroupEntries];
-  float offset[kGroupEntries];
+  GridCodes(step.wanted, step.grid, kGroupEntries, step.levels, codes);
+  const float scale = FromSmallScale(step.grid.scale);
   float error[kGroupEntries];
-  std::fill_n(inverse, kGroupEntries, step.inverse);
-  std::fill_n(offset, kGroupEntries, step.offset);
-  RowCodes(step.wanted, inverse, offset, kGroupEntries, step.levels, codes);
   for (int e = 0; e < kGroupEntries; ++e) {
-    error[e] = step.scale * (static_cast<float>(codes[e]) + step.offset) - step.keys[e];
+    error[e] = Element(codes[e], scale, step.grid.zero) - step.keys[e];
   }
   float* later = step.wanted;
   for (const float weight : step.weights) {
@@ -84,7 +86,7 @@ void RoundChannel(const ChannelStep& step, uint8_t* codes) {
 }
 
 // Codes of channels that make up for one another's errors.
-void FeedbackCodes(const float* k, int count, int levels, const KeyGrids& grids,
+void FeedbackCodes(const GroupLayout& layout, const uint8_t* group, const float* k, int count,
                    const KeyFeedback& feedback, GroupCodes* codes) {
   const auto d = static_cast<int64_t>(feedback.order().size());
   std::vector<float> keys(static_cast<size_t>(d * kGroupEntries));
@@ -96,10 +98,8 @@ void FeedbackCodes(const float* k, int count, int levels, const KeyGrids& grids,
   uint8_t code[kGroupEntries];
   for (int64_t i = 0; i < d; ++i) {
     const int64_t c = feedback.order()[i];
-    RoundChannel({.scale = grids.scale[c],
-                  .inverse = grids.inverse[c],
-                  .offset = grids.offset[c],
-                  .levels = levels,
+    RoundChannel({.grid = KeyGrid(layout, group, c),
+                  .levels = Levels(layout.bits().key),
                   .weights = feedback.Weights(i).subspan(static_cast<size_t>(i) + 1),
                   .wanted = wanted.data() + i * kGroupEntries,
                   .keys = keys.data() + i * kGroupEntries},
@@ -111,15 +111,15 @@ void FeedbackCodes(const float* k, int count, int levels, const KeyGrids& grids,
 void QuantiseKeys(const GroupLayout& layout, const float* k, int count, const KeyFeedback& feedback,
                   uint8_t* group) {
   const int64_t d = layout.head_dim();
-  const KeyGrids grids = StoreKeyGrids(layout, k, count, group);
-  const int levels = Levels(layout.bits().key);
+  StoreKeyGrids(layout, k, count, group);
   GroupCodes codes(layout.channels());
   if (!feedback.none()) {
-    FeedbackCodes(k, count, levels, grids, feedback, &codes);
+    FeedbackCodes(layout, group, k, count, feedback, &codes);
   } else {
+    const KeyGrids grids(layout, group);
     for (int64_t entry = 0; entry < count; ++entry) {
-      RowCodes(k + entry * d, grids.inverse.data(), grids.offset.data(), d, levels,
-               codes.Row(entry));
+      RowCodes(k + entry * d, grids.inverse.data(), grids.offset.data(), d,
+               Levels(layout.bits().key), codes.Row(entry));
     }
   }
   PackKeys(layout, codes, group);
@@ -154,12 +154,8 @@ void WidenChannel(const GroupLayout& layout, int64_t c, float element, uint32_t 
   const Grid grid = GridFor(low, high, Levels(bits));
   scale_byte = grid.scale;
   zero_byte = static_cast<uint8_t>(grid.zero);
-  float inverse[kGroupEntries];
-  float offset[kGroupEntries];
-  std::fill_n(inverse, kGroupEntries, 1.0F / FromSmallScale(grid.scale));
-  std::fill_n(offset, kGroupEntries, 0.5F * static_cast<float>(grid.zero));
   uint8_t codes[kGroupEntries];
-  RowCodes(elements, inverse, offset, kGroupEntries, Levels(bits), codes);
+  GridCodes(elements, grid, kGroupEntries, Levels(bits), codes);
   for (int i = 0; i < kGroupEntries; ++i) {
     SetCode(codes[i], bits, depth, i % kTileLanes, tile(i));
   }
@@ -206,11 +202,7 @@ void ValueCodes(const GroupLayout& layout, const float* v, int64_t entry, uint8_
     const int64_t at = block * kGroupEntries + entry;
     group[layout.value_scales() + at] = grid.scale;
     group[layout.value_zeros() + at] = static_cast<uint8_t>(grid.zero);
-    float inverse[kTileDepth];
-    float offset[kTileDepth];
-    std::fill_n(inverse, kTileDepth, 1.0F / FromSmallScale(grid.scale));
-    std::fill_n(offset, kTileDepth, 0.5F * static_cast<float>(grid.zero));
-    RowCodes(x, inverse, offset, n, levels, codes + block * kTileDepth);
+    GridCodes(x, grid, n, levels, codes + block * kTileDepth);
   }
 }
 
@@ -294,14 +286,10 @@ void PutInGroup(const GroupLayout& layout, int index, const float* k, const floa
                 uint32_t present, uint8_t* group) {
   const int64_t d = layout.head_dim();
   for (int64_t c = 0; c < d; ++c) WidenChannel(layout, c, k[c], present, group);
-  std::vector<float> inverse(static_cast<size_t>(d));
-  std::vector<float> offset(static_cast<size_t>(d));
+  const KeyGrids grids(layout, group);
   std::vector<uint8_t> codes(static_cast<size_t>(d));
-  for (int64_t c = 0; c < d; ++c) {
-    inverse[c] = 1.0F / FromSmallScale(group[layout.key_scales() + c]);
-    offset[c] = 0.5F * static_cast<float>(Zero(group + layout.key_zeros(), c));
-  }
-  RowCodes(k, inverse.data(), offset.data(), d, Levels(layout.bits().key), codes.data());
+  RowCodes(k, grids.inverse.data(), grids.offset.data(), d, Levels(layout.bits().key),
+           codes.data());
   for (int64_t c = 0; c < d; ++c) {
     SetCode(codes[c], layout.bits().key, static_cast<int>(c % kTileDepth), index % kTileLanes,
             group + layout.key_tile(index / kTileLanes, c / kTileDepth));

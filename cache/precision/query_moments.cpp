@@ -5,9 +5,12 @@
 #include "cache/precision/isa_clones.h"
 
 namespace concertina {
+namespace {
 
 // Whole vectors of a row are computed, though what is right of the diagonal is not read.
 constexpr int64_t kColumns = 16;
+
+}  // namespace
 
 CONCERTINA_ISA_CLONES
 void AddQueryMoments(const float* q, int32_t query_heads, int32_t kv_heads, int32_t head_dim,
