@@ -18,6 +18,7 @@
 #include "cache/position_map.h"
 #include "cache/precision/packing.h"
 #include "cache/rotate.h"
+#include "cache/run_tasks.h"
 #include "cache/turn_rules.h"
 
 namespace concertina {
@@ -146,8 +147,10 @@ class SessionCache final : public ConversationCache {
   // Counts the prompt's repetition, if it was read, then selects, merges and stores the kept
   // entries; the layer's old pages are given back before new ones are taken. A policy that only
   // appends keeps them and adds the new entries. RESOURCE_EXHAUSTED when pages lack: the layer is
-  // then lost, call Clear().
-  absl::StatusOr<FoldReport> FoldLayer(int layer, const LayerPrompt& prompt);
+  // then lost, call Clear(). `run`: for what may be done on several threads; the result is the
+  // same.
+  absl::StatusOr<FoldReport> FoldLayer(int layer, const LayerPrompt& prompt,
+                                       RunTasks run = RunInTurn);
   // True from a BeginPrefill whose prompt is to be read twice (Policy::measures_layers) until every
   // layer was measured. A prefill that does not measure is folded to even shares.
   bool measuring() const { return measuring_; }
@@ -253,7 +256,7 @@ class SessionCache final : public ConversationCache {
   HeadPlan PackedShare(int layer) const;
   Selection SelectPacked(int layer, const LayerView& view) const;
   absl::Status StorePacked(int layer, const LayerPrompt& prompt, const LayerView& view,
-                           const Selection& kept);
+                           const Selection& kept, RunTasks run);
   absl::Status StoreHead(int layer, int head, const LayerPrompt& prompt,
                          std::span<const int32_t> rows, std::span<const GroupImage> images);
   bool OpenGroup(std::vector<int32_t> rows, HeadCache* cache);

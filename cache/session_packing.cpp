@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <array>
+#include <iterator>
 
 #include "cache/check.h"
 #include "cache/session_cache.h"
@@ -34,13 +36,41 @@ constexpr int64_t kExactWindow = 4;
 // Of a head with so many groups, one can go at a time.
 constexpr int32_t kPlentyOfGroups = 5;
 
-KeyFeedback FeedbackFor(const LayerPrompt& prompt, int head, int32_t head_dim) {
-  if (prompt.query_moments == nullptr) return KeyFeedback();
-  return KeyFeedback(prompt.query_moments + int64_t{head} * head_dim * head_dim, head_dim);
-}
-
 int32_t GroupsFor(int64_t entries) {
   return static_cast<int32_t>((entries + kGroupEntries - 1) / kGroupEntries);
+}
+
+// What a fold makes of a head's entries.
+struct TieredHead {
+  std::vector<int32_t> rows;
+  std::vector<GroupEntry> high, low;
+  std::vector<GroupImage> old;  // where entries of these lie that do
+  KeyFeedback feedback;
+};
+
+TieredHead SplitByTier(const HeadCache& cache, const LayerPrompt& prompt, int32_t head,
+                       int32_t head_dim, std::span<const Tier> tiers) {
+  TieredHead split{.old = cache.groups().Images()};
+  const std::vector<int32_t> slots = cache.SlotsInBirthOrder();
+  for (int32_t i = 0; i < prompt.entries(); ++i) {
+    if (tiers[i] == Tier::kRow) split.rows.push_back(i);
+    if (tiers[i] != Tier::kHigh && tiers[i] != Tier::kLow) continue;
+    const int64_t at = head * prompt.capacity + i;
+    GroupEntry entry{.birth = prompt.birth[at],
+                     .score = PackScore(prompt.score[at]),
+                     .k = prompt.k + at * head_dim,
+                     .v = prompt.v + at * head_dim};
+    if (i < prompt.old_entries && slots[i] < cache.first_row()) {
+      entry.group = cache.groups().GroupOf(slots[i]);
+      entry.index = GroupStore::IndexOf(slots[i]);
+    }
+    (tiers[i] == Tier::kHigh ? split.high : split.low).push_back(entry);
+  }
+  if (prompt.query_moments != nullptr && !(split.high.empty() && split.low.empty())) {
+    const int64_t moments = int64_t{head_dim} * head_dim;
+    split.feedback = KeyFeedback(prompt.query_moments + head * moments, head_dim);
+  }
+  return split;
 }
 
 }  // namespace
@@ -90,57 +120,39 @@ Selection SessionCache::SelectPacked(int layer, const LayerView& view) const {
 }
 
 absl::Status SessionCache::StorePacked(int layer, const LayerPrompt& prompt, const LayerView& view,
-                                       const Selection& kept) {
+                                       const Selection& kept, RunTasks run) {
   const HeadPlan share = PackedShare(layer);
   const PrecisionPlan& plan = packing_->plan();
-  const int64_t high_room = share.rows + int64_t{share.high} * kGroupEntries;
-  const Selection best_rows =
-      policy_->Select(view, std::min(share.rows, view.entries), next_rules_);
-  const Selection best_high = policy_->Select(
-      view, static_cast<int32_t>(std::min<int64_t>(high_room, view.entries)), next_rules_);
+  const int64_t high = int64_t{share.high} * kGroupEntries;
+  const std::array<int64_t, 2> counts = {share.rows, share.rows + high};
+  std::array<Selection, 2> best;
+  run(2, [&](int64_t i) {
+    const auto most = static_cast<int32_t>(std::min<int64_t>(counts[i], view.entries));
+    best[i] = policy_->Select(view, most, next_rules_);
+  });
+  const auto& [best_rows, best_high] = best;
 
-  std::vector<std::vector<GroupImage>> images(static_cast<size_t>(shape_.kv_heads));
-  std::vector<std::vector<int32_t>> rows(images.size());
-  for (int head = 0; head < shape_.kv_heads; ++head) {
+  std::vector<TieredHead> heads(static_cast<size_t>(shape_.kv_heads));
+  run(shape_.kv_heads, [&](int64_t head) {
     std::vector<Tier> tiers(static_cast<size_t>(view.entries), Tier::kDropped);
     for (const int32_t index : kept[head]) tiers[index] = Tier::kLow;
     Raise(&tiers, Tier::kLow, Tier::kRow, best_rows[head], share.rows);
-    Raise(&tiers, Tier::kLow, Tier::kHigh, best_high[head], int64_t{share.high} * kGroupEntries);
-
-    HeadCache& cache = Head(layer, head);
-    const std::vector<int32_t> slots = cache.SlotsInBirthOrder();
-    const std::vector<GroupImage> old = cache.groups().Images();
-    std::vector<GroupEntry> high;
-    std::vector<GroupEntry> low;
-    for (int32_t i = 0; i < view.entries; ++i) {
-      if (tiers[i] == Tier::kRow) rows[head].push_back(i);
-      if (tiers[i] != Tier::kHigh && tiers[i] != Tier::kLow) continue;
-      const int64_t at = head * prompt.capacity + i;
-      GroupEntry entry{.birth = prompt.birth[at],
-                       .score = PackScore(prompt.score[at]),
-                       .k = prompt.k + at * shape_.head_dim,
-                       .v = prompt.v + at * shape_.head_dim};
-      if (i < prompt.old_entries && slots[i] < cache.first_row()) {
-        entry.group = cache.groups().GroupOf(slots[i]);
-        entry.index = GroupStore::IndexOf(slots[i]);
-      }
-      (tiers[i] == Tier::kHigh ? high : low).push_back(entry);
-    }
-    const KeyFeedback feedback =
-        high.empty() && low.empty() ? KeyFeedback() : FeedbackFor(prompt, head, shape_.head_dim);
+    Raise(&tiers, Tier::kLow, Tier::kHigh, best_high[head], high);
+    heads[head] = SplitByTier(Head(layer, static_cast<int>(head)), prompt,
+                              static_cast<int32_t>(head), shape_.head_dim, tiers);
+  });
+  std::vector<std::vector<GroupImage>> images;
+  for (const TieredHead& head : heads) {
     const auto pack = [&](int kind, const std::vector<GroupEntry>& entries) {
-      for (GroupImage& image :
-           PackGroups(packing_->kinds(), kind, entries, old,
-                      GroupsFor(static_cast<int64_t>(entries.size())), feedback)) {
-        images[head].push_back(std::move(image));
-      }
+      return PackGroups(packing_->kinds(), kind, entries, head.old,
+                        GroupsFor(static_cast<int64_t>(entries.size())), head.feedback, run);
     };
-    pack(plan.high, high);
-    pack(plan.low, low);
+    images.push_back(pack(plan.high, head.high));
+    std::ranges::move(pack(plan.low, head.low), std::back_inserter(images.back()));
   }
   ReleaseLayer(layer);
   for (int head = 0; head < shape_.kv_heads; ++head) {
-    if (absl::Status stored = StoreHead(layer, head, prompt, rows[head], images[head]);
+    if (absl::Status stored = StoreHead(layer, head, prompt, heads[head].rows, images[head]);
         !stored.ok()) {
       ReleaseLayer(layer);
       return stored;

@@ -158,7 +158,8 @@ void SessionCache::LoadLayer(int layer, LayerPrompt* prompt) const {
   }
 }
 
-absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt& prompt) {
+absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt& prompt,
+                                                   RunTasks run) {
   if (prefill_tokens_ == 0 || layer != next_layer_ || layer >= shape_.layers) {
     return absl::FailedPreconditionError(absl::StrCat("layer ", layer, " is not the next to fold"));
   }
@@ -193,7 +194,7 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
   }
   intact_ = false;
   if (absl::Status stored = appends_only() ? StoreNew(layer, prompt)
-                            : packs()      ? StorePacked(layer, prompt, view, kept)
+                            : packs()      ? StorePacked(layer, prompt, view, kept, run)
                                            : StoreKept(layer, prompt, kept);
       !stored.ok()) {
     return stored;

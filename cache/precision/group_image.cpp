@@ -127,7 +127,7 @@ std::vector<const GroupEntry*> TakeSurplus(size_t room, std::vector<const GroupE
 std::vector<GroupImage> PackGroups(const GroupKinds& kinds, int kind,
                                    std::span<const GroupEntry> entries,
                                    std::span<const GroupImage> old, int32_t groups,
-                                   const KeyFeedback& feedback) {
+                                   const KeyFeedback& feedback, RunTasks run) {
   std::vector<GroupImage> images;
   std::vector<int32_t> image_of(old.size(), -1);
   for (const Remainder& left : GoingOn(entries, old, kind, groups)) {
@@ -146,15 +146,18 @@ std::vector<GroupImage> PackGroups(const GroupKinds& kinds, int kind,
     }
   }
   const auto count = static_cast<size_t>(groups) - images.size();
-  Rows rows(kinds, old, feedback);
-  rows.FillHoles(TakeSurplus(count * kGroupEntries, &fresh), &images);
+  Rows(kinds, old, feedback).FillHoles(TakeSurplus(count * kGroupEntries, &fresh), &images);
   // Groups as even as can be, in birth order.
   const std::span<const GroupEntry* const> all(fresh);
-  for (size_t i = 0; i < count; ++i) {
+  const size_t old_images = images.size();
+  images.resize(old_images + count);
+  run(static_cast<int64_t>(count), [&](int64_t task) {
+    const auto i = static_cast<size_t>(task);
     const size_t begin = all.size() * i / count;
     const size_t end = all.size() * (i + 1) / count;
-    images.push_back(rows.Quantise(kind, all.subspan(begin, end - begin)));
-  }
+    images[old_images + i] =
+        Rows(kinds, old, feedback).Quantise(kind, all.subspan(begin, end - begin));
+  });
   return images;
 }
 

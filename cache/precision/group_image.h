@@ -8,6 +8,7 @@
 
 #include "cache/entry_layout.h"
 #include "cache/precision/group_kinds.h"
+#include "cache/run_tasks.h"
 
 namespace concertina {
 
@@ -41,11 +42,13 @@ struct GroupEntry {
 // does not leave new groups for all entries that are in none, the groups with the fewest left are
 // given up, and their entries rounded again with the new ones. Of those what does not fill a group
 // goes to holes of those that stay (PutInGroup): the grid of old groups was made for other tokens,
-// and had to be widened for what was not rounded yet. `feedback`: of the new groups' keys.
+// and had to be widened for what was not rounded yet. `feedback`: of the new groups' keys. `run`:
+// rounds new groups.
 // REQUIRES: entries by ascending birth, at most 32 x groups.
 std::vector<GroupImage> PackGroups(const GroupKinds& kinds, int kind,
                                    std::span<const GroupEntry> entries,
                                    std::span<const GroupImage> old, int32_t groups,
-                                   const KeyFeedback& feedback = KeyFeedback());
+                                   const KeyFeedback& feedback = KeyFeedback(),
+                                   RunTasks run = RunInTurn);
 
 }  // namespace concertina

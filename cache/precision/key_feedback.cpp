@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "cache/precision/isa_clones.h"
+
 namespace concertina {
 namespace {
 
@@ -11,6 +13,7 @@ namespace {
 constexpr double kDamping = 0.03;
 
 // h = U D U^T from the last column on; the upper triangle of h becomes U, its diagonal D.
+CONCERTINA_ISA_CLONES
 void Factorise(size_t d, std::vector<double>* h) {
   std::vector<double> column(d);
   for (size_t k = d; k-- > 0;) {

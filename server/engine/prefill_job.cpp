@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cache/precision/query_moments.h"
+#include "models/kernels/parallel.h"
 
 namespace concertina {
 namespace {
@@ -235,7 +236,10 @@ absl::Status PrefillJob::FinishLayer() {
   if (!options_.fold) return absl::OkStatus();
   const auto begin = std::chrono::steady_clock::now();
   if (cache_.measuring()) return cache_.MeasureLayer(layer_, prompt_);
-  auto report = cache_.FoldLayer(layer_, prompt_);
+  auto report =
+      cache_.FoldLayer(layer_, prompt_, [](int64_t tasks, absl::FunctionRef<void(int64_t)> task) {
+        ParallelTasks(tasks, [&](int /*worker*/, int64_t i) { task(i); });
+      });
   if (!report.ok()) return report.status();
   folds_.push_back(*report);
   fold_time_ += std::chrono::steady_clock::now() - begin;

@@ -93,6 +93,23 @@ TEST_F(GroupStoreTest, NewEntriesGoToAsManyGroupsAsTheyNeed) {
   }
 }
 
+TEST_F(GroupStoreTest, GroupsAreTheSameWhoeverRoundsThemInWhicheverOrder) {
+  const Entries entries(100);
+  const auto expected = PackGroups(kinds_, 2, entries.list, {}, 4);
+  int64_t run = 0;
+  const auto images = PackGroups(kinds_, 2, entries.list, {}, 4, KeyFeedback(),
+                                 [&](int64_t tasks, absl::FunctionRef<void(int64_t)> task) {
+                                   for (; tasks > 0; ++run) task(--tasks);
+                                 });
+  EXPECT_EQ(run, 4);
+  ASSERT_EQ(images.size(), expected.size());
+  for (size_t g = 0; g < images.size(); ++g) {
+    EXPECT_EQ(images[g].codes, expected[g].codes);
+    EXPECT_EQ(images[g].births, expected[g].births);
+    EXPECT_EQ(images[g].scores, expected[g].scores);
+  }
+}
+
 TEST_F(GroupStoreTest, WhatStaysInItsKindIsNotRoundedAgain) {
   const Entries entries(128);
   const auto old = PackGroups(kinds_, 2, entries.list, {}, 4);
