@@ -240,6 +240,8 @@ class SessionCache final : public ConversationCache {
   int64_t EvictDownTo(int layer, int32_t share);
   // Of a layer's share, every head's part while decoding.
   std::vector<int32_t> HeadCaps(int layer, int32_t share) const;
+  // LayerView::fading of a fold after which `seen` tokens were seen.
+  std::vector<float> FadingAt(int64_t seen) const;
   // New pins may move entries from deep layers to shallow ones, which are folded first: before the
   // first layer gains, the others give what they will have to.
   absl::Status MakeWayForPins();
@@ -291,6 +293,7 @@ class SessionCache final : public ConversationCache {
   std::vector<int32_t> step_holds_;
   int64_t step_bytes_max_ = 0;  // bytes it may use meanwhile (byte budgets)
   int32_t prefill_tokens_ = 0;  // 0: no prefill under way
+  std::vector<float> fading_;   // LayerView::fading of that prefill
   int32_t over_images_ = 0;     // of the prompt's entries in a head, what pictures may not keep
   int next_layer_ = 0;          // layer to measure, to fold or to append to next
   bool measuring_ = false;

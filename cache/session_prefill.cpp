@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cache/check.h"
+#include "cache/fading.h"
 #include "cache/picture_merge.h"
 #include "cache/picture_selection.h"
 #include "cache/repetition.h"
@@ -78,6 +79,7 @@ absl::Status SessionCache::BeginPrefill(int32_t tokens, std::span<const TokenSpa
   over_images_ = EntriesOverImageBudget(seen_, tokens, next_rules_);
   prefill_tokens_ = tokens;
   BeginStep(seen_ + tokens, tokens - over_images_);
+  fading_ = FadingAt(seen_ + tokens);
   next_layer_ = 0;
   measuring_ = policy_->measures_layers() && layer_weights_.empty() && step_.shares != step_holds_;
   concentrations_.clear();
@@ -178,6 +180,8 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
   LayerView view = ViewOf(layer, prompt, shape_, seen_ + prefill_tokens_);
   view.packed = packs();
   view.pictures = next_rules_.pictures();
+  view.turn_starts = next_rules_.turn_starts();
+  view.fading = fading_;
   if (budget_.unit == Budget::Unit::kBytes) {
     view.entries_per_page = static_cast<int32_t>(layout_.entries_per_page());
   }
@@ -205,6 +209,12 @@ absl::StatusOr<FoldReport> SessionCache::FoldLayer(int layer, const LayerPrompt&
   }
   ++next_layer_;
   return report;
+}
+
+std::vector<float> SessionCache::FadingAt(int64_t seen) const {
+  if (!Fades(budget_)) return {};
+  const std::vector<int32_t> all(static_cast<size_t>(shape_.layers), static_cast<int32_t>(seen));
+  return FadingByTurn(next_rules_.turn_starts(), FadingHalfLife(Resolve(seen, all).shares));
 }
 
 absl::Status SessionCache::MakeWayForPins() {

@@ -43,7 +43,7 @@ class Concertina final : public Policy {
 
  protected:
   Ranking DoRank(const LayerView& layer, int32_t keep) const override {
-    Ranking ranking = RankPerHead(layer, [&](int32_t head, int32_t index) {
+    Ranking ranking = RankFading(layer, [&](int32_t head, int32_t index) {
       const int64_t at = head * layer.capacity + index;
       return MeanAttention(layer, head, index) *
              L1Norm(layer.v + at * layer.head_dim, layer.head_dim);

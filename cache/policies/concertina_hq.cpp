@@ -20,7 +20,7 @@ class ConcertinaHq final : public Policy {
 
  protected:
   Ranking DoRank(const LayerView& layer, int32_t /*keep*/) const override {
-    return RankPerHead(
+    return RankFading(
         layer, [&](int32_t head, int32_t index) { return MeanAttention(layer, head, index); });
   }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cache/fading.h"
 #include "cache/policies/policy.h"
 
 // What policies that rank per KV head have in common.
@@ -21,6 +22,17 @@ Ranking RankPerHead(const LayerView& layer, WorthOf worth_of) {
       worth[i] = worth_of(head, i);
     }
     ranking.worth.push_back(std::move(worth));
+  }
+  return ranking;
+}
+
+// The same under a budget that is shared by more and more turns: what earlier ones left has faded.
+template <typename WorthOf>
+Ranking RankFading(const LayerView& layer, WorthOf worth_of) {
+  Ranking ranking = RankPerHead(layer, worth_of);
+  if (layer.fading.empty()) return ranking;
+  for (int32_t head = 0; head < layer.kv_heads; ++head) {
+    Fade(layer.turn_starts, layer.fading, layer.birth + head * layer.capacity, ranking.worth[head]);
   }
   return ranking;
 }

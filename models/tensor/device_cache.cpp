@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "cache/fading.h"
 #include "models/tensor/tensor_options.h"
 
 namespace concertina {
@@ -58,6 +59,14 @@ EffectiveBudget DeviceCache::Resolve(int64_t seen, int32_t more) const {
 
 EffectiveBudget DeviceCache::effective_budget() const { return Resolve(seen_, 0); }
 
+std::vector<float> DeviceCache::FadingAt(int64_t seen) const {
+  if (!Fades(budget_)) return {};
+  const std::vector<int32_t> all(layers_.size(), static_cast<int32_t>(seen));
+  const EffectiveBudget effective = ResolveBudget(budget_, seen, policy_.policy().slope_r(), all,
+                                                  layout_, memory_->shape().heads);
+  return FadingByTurn(turn_starts_, FadingHalfLife(effective.shares));
+}
+
 int64_t DeviceCache::UsedBytesBound(int64_t more_tokens) const {
   const auto more = static_cast<int32_t>(std::clamp<int64_t>(more_tokens, 0, INT32_MAX / 2));
   const EffectiveBudget last = Resolve(seen_ + more, more);
@@ -106,6 +115,7 @@ void DeviceCache::Clear() {
     layers_[layer] = {};
   }
   pictures_.clear();
+  turn_starts_.clear();
   seen_ = prefill_tokens_ = 0;
   intact_ = true;
 }
@@ -135,6 +145,9 @@ absl::Status DeviceCache::BeginPrefill(int64_t tokens, std::span<const TokenSpan
   // Those of a prompt that was given up are not seen.
   std::erase_if(pictures_, [this](const TokenSpan& picture) { return picture.first >= seen_; });
   for (const auto& [first, count] : pictures) pictures_.push_back({seen_ + first, count});
+  std::erase_if(turn_starts_, [this](int64_t first) { return first >= seen_; });
+  turn_starts_.push_back(seen_);
+  fading_ = FadingAt(seen_ + tokens);
   prefill_tokens_ = tokens;
   return absl::OkStatus();
 }
@@ -161,7 +174,12 @@ absl::StatusOr<FoldReport> DeviceCache::Fold(int64_t index, const LayerEntries& 
     first = layer.entries;
     kept = EntriesFrom(all, first);
   } else {
-    kept = policy_.Fold(all, layer.share, seen_ + prefill_tokens_, pictures_, &report);
+    kept = policy_.Fold(all, layer.share,
+                        {.seen_after = seen_ + prefill_tokens_,
+                         .pictures = pictures_,
+                         .turn_starts = turn_starts_,
+                         .fading = fading_},
+                        &report);
     GivePages(index, 0);
     layer.resting = {};
   }

@@ -114,6 +114,7 @@ class DeviceCache final : public ConversationCache {
   Budget GrantedBudget() const;
   EffectiveBudget Resolve(int64_t seen, int32_t more) const;
   void ResolveShares(int64_t seen, int32_t more);
+  std::vector<float> FadingAt(int64_t seen) const;
   absl::Status TakePages(int64_t layer, int64_t entries);
   void GivePages(int64_t layer, int64_t entries);
   // The layer's tensors as large as its pages, with the table of these.
@@ -128,7 +129,10 @@ class DeviceCache final : public ConversationCache {
   EntryLayout layout_;  // of `cache/`, to resolve budgets
   PageAccount account_;
   std::vector<Layer> layers_;
-  std::vector<TokenSpan> pictures_;  // by birth, those of a prompt under way included
+  // By birth, those of a prompt under way included.
+  std::vector<TokenSpan> pictures_;
+  std::vector<int64_t> turn_starts_;
+  std::vector<float> fading_;  // of the prompt under way
   int64_t seen_ = 0;
   int64_t prefill_tokens_ = 0;
   int64_t seat_ = -1;

@@ -113,8 +113,8 @@ IndexRange DevicePolicy::VictimRange(int32_t entries, int32_t cap, int32_t ancho
   return {.begin = 1, .end = std::max(2, entries - recent)};
 }
 
-LayerEntries DevicePolicy::Fold(const LayerEntries& all, int32_t share, int64_t seen_after,
-                                std::span<const TokenSpan> pictures, FoldReport* report) const {
+LayerEntries DevicePolicy::Fold(const LayerEntries& all, int32_t share, const FoldedTokens& tokens,
+                                FoldReport* report) const {
   const at::Tensor score = all.score.cpu().contiguous();
   const at::Tensor birth = all.birth.cpu().contiguous();
   const at::Tensor norms = all.v.to(at::kFloat).abs().sum(2).cpu().contiguous();
@@ -123,11 +123,13 @@ LayerEntries DevicePolicy::Fold(const LayerEntries& all, int32_t share, int64_t 
                        .head_dim = 1,
                        .entries = entries,
                        .capacity = entries,
-                       .seen_after = seen_after,
+                       .seen_after = tokens.seen_after,
                        .v = norms.const_data_ptr<float>(),
                        .score = score.const_data_ptr<float>(),
                        .birth = reinterpret_cast<const uint32_t*>(birth.const_data_ptr<int32_t>()),
-                       .pictures = pictures};
+                       .pictures = tokens.pictures,
+                       .turn_starts = tokens.turn_starts,
+                       .fading = tokens.fading};
   const Selection selection = policy_->Select(view, share);
   if (report != nullptr && policy_->needs_scores()) AddAttention(view, selection, report);
   const at::Tensor kept = ToDevice(selection, all.k.device());

@@ -24,6 +24,14 @@ struct IndexRange {
 // no step waits for a copy. Immutable.
 class DevicePolicy {
  public:
+  // As LayerView has them.
+  struct FoldedTokens {
+    int64_t seen_after = 0;
+    std::span<const TokenSpan> pictures = {};
+    std::span<const int64_t> turn_starts = {};
+    std::span<const float> fading = {};
+  };
+
   // The errors of MakePolicy; UNIMPLEMENTED for a policy whose victims are not known here.
   static absl::StatusOr<DevicePolicy> Make(const std::string& name, const PolicyOptions& options);
 
@@ -36,11 +44,11 @@ class DevicePolicy {
   IndexRange VictimRange(int32_t entries, int32_t cap, int32_t anchors_at_fold) const;
 
   // What a fold to `share` entries per head leaves of `all` (in birth order). S is rounded as
-  // SessionCache stores it. seen_after and pictures as in LayerView. The policy sees |V|_1 in place
-  // of V (a LayerView of head_dim 1), so that V need not be copied to the host. Adds what became of
-  // S to `report`, unless it is null. Throws c10::Error.
-  LayerEntries Fold(const LayerEntries& all, int32_t share, int64_t seen_after,
-                    std::span<const TokenSpan> pictures = {}, FoldReport* report = nullptr) const;
+  // SessionCache stores it. The policy sees |V|_1 in place of V (a LayerView of head_dim 1), so
+  // that V need not be copied to the host. Adds what became of S to `report`, unless it is null.
+  // Throws c10::Error.
+  LayerEntries Fold(const LayerEntries& all, int32_t share, const FoldedTokens& tokens,
+                    FoldReport* report = nullptr) const;
 
  private:
   enum class Victims { kNone, kLeastOutsideRecentHalf, kFixedPoint };

@@ -86,7 +86,7 @@ void ExpectSameFold(const DevicePolicy& device, const LayerEntries& all, int32_t
       .score = all.score.const_data_ptr<float>(),
       .birth = reinterpret_cast<const uint32_t*>(all.birth.const_data_ptr<int32_t>())};
   const Selection selection = device.policy().Select(view, share);
-  const LayerEntries folded = device.Fold(all, share, entries);
+  const LayerEntries folded = device.Fold(all, share, {.seen_after = entries});
   for (size_t head = 0; head < selection.size(); ++head) {
     const auto h = static_cast<int64_t>(head);
     const std::vector<int32_t>& kept = selection[head];

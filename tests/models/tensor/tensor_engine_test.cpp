@@ -182,6 +182,11 @@ TEST_P(TensorEngineTest, KeepsWhatTheCpuKeepsAndSaysWhatItSays) {
   Prefill(1, Ids(40, 9));
   for (int32_t i = 0; i < 6; ++i) Decode(11 * i);
   ExpectSameEntries();
+  // And then old turns fade under a fixed budget.
+  for (int32_t turn = 0; turn < 4; ++turn) {
+    Prefill(1, Ids(9, turn));
+    ExpectSameEntries();
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Policies, TensorEngineTest, ::testing::ValuesIn(Settings()),
