@@ -182,7 +182,7 @@ int Measure(const Invocation& invocation, const EvalFlags& flags,
       [&](const eval::Record& record, const eval::Setting& setting) {
         return (*store)->Find(measurer.KeyOf(record, setting));
       },
-      flags.seed);
+      result.too_long, flags.seed);
   nlohmann::json head = Head(flags, *model);
   head["complete"] = !stopped && result.failed == 0;
   const absl::Status reported = Report(invocation, flags, rows, std::move(head));

@@ -136,6 +136,21 @@ void CompareAnswers(const std::vector<CellPair>& pairs, const std::string& group
   row.metrics.push_back(gained.AsTotal("gained"));
 }
 
+void CountRight(const std::vector<CellPair>& pairs, const std::string& group, Row& row) {
+  Sums right;
+  right.NextRecord();
+  for (const auto& [cell, full] : pairs) {
+    for (const Probe& probe : cell->probes) {
+      if (In(GroupsOf(*cell, probe), group)) right.Add(probe.right ? 1 : 0, 1);
+    }
+    for (const Answer& answer : cell->answers) {
+      if (!answer.right.has_value() || !In(GroupsOf(*cell, answer), group)) continue;
+      right.Add(*answer.right ? 1 : 0, 1);
+    }
+  }
+  if (right.count() > 0) row.metrics = {right.WithWilson("accuracy")};
+}
+
 }  // namespace
 
 bool IsPart(const std::string& group) {
@@ -168,6 +183,7 @@ void Compare(const std::vector<CellPair>& pairs, const std::string& group, bool 
   row.share /= static_cast<double>(members.size());
   if (row.measure == "perplexity") return CompareScores(members, reference, seed, row);
   if (row.measure == "probes") return CompareProbes(members, group, seed, row);
+  if (row.measure == "alone") return CountRight(members, group, row);
   CompareAnswers(members, group, seed, row);
 }
 

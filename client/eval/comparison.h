@@ -10,7 +10,7 @@ namespace concertina::eval {
 // The same record with a setting and with the full cache.
 struct CellPair {
   const Cell* cell = nullptr;
-  const Cell* full = nullptr;
+  const Cell* full = nullptr;  // null: the record is too long for it (measure "alone")
 };
 
 // The groups of every item of a cell: of its one score, of each probe, of each answer.

@@ -28,6 +28,8 @@ constexpr PlotKind kKinds[] = {
     {"answers", "same", "Same answer as with the full cache", "same answers, %", true, false},
     {"answers", "rouge_l", "Answers against the full cache's", "ROUGE-L F1 (0 to 1)", false, false},
     {"answers", "accuracy", "Right answers", "answered right, %", true, false},
+    {"alone", "accuracy", "Right answers past the trained context", "answered right, %", true,
+     false},
 };
 
 std::string FileName(const PlotKind& kind, const std::string& group) {
@@ -54,6 +56,7 @@ Chart MakeChart(const PlotKind& kind, const std::string& group, const std::vecto
       continue;
     }
     if (row.share <= 0) continue;
+    count = std::max(count, metric->count);
     const std::string name = row.setting->LineName();
     auto line = std::find_if(chart.series.begin(), chart.series.end(),
                              [&](const Chart::Series& series) { return series.name == name; });

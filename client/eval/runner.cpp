@@ -61,7 +61,13 @@ void Runner::Fail(const Job& job, const absl::Status& status) {
     result_.status = status;
     return;
   }
-  ++result_.failed;
+  const bool conversation = !std::holds_alternative<ScoredPrompt>(job.record->content);
+  const bool too_long = client::DetailsOf(status).reason == "CONTEXT_EXHAUSTED";
+  if (conversation && too_long && job.setting->reference) {
+    result_.too_long.insert(job.record);
+  } else {
+    ++result_.failed;
+  }
   const std::string why = client::Describe(status);
   if (told_.insert(absl::StrCat(job.setting->Name(), "\n", why)).second) {
     progress_.Note(absl::StrCat(job.record->name, ", ", job.setting->Name(), ": ", why));

@@ -32,6 +32,8 @@ class Runner {
   struct Result {
     size_t failed = 0;    // cells the server refused; another run tries them again
     absl::Status status;  // why the run ended early: no server, a full disk
+    // Longer than the trained context, and so too long for the full cache; not among the failed.
+    std::set<const Record*> too_long;
   };
 
   // All outlive it. `stopped` ends the run after the calls under way.

@@ -10,7 +10,7 @@
 namespace concertina::eval {
 namespace {
 
-constexpr char kAll[] = "all";
+constexpr char kAll[] = "all", kAlone[] = "alone";
 
 const char* MeasureOf(const Record& record) {
   if (std::holds_alternative<ScoredPrompt>(record.content)) return "perplexity";
@@ -50,26 +50,36 @@ const Metric* Row::Find(const std::string& name) const {
 }
 
 std::vector<Row> Summarise(const std::vector<Record>& records, const std::vector<Setting>& settings,
-                           const FindCell& find, uint64_t seed) {
+                           const FindCell& find, const std::set<const Record*>& too_long,
+                           uint64_t seed) {
   std::vector<Row> rows;
   const Setting& reference = settings.front();
-  for (const char* measure : {"perplexity", "probes", "answers"}) {
+  for (const std::string measure : {"perplexity", "probes", "answers", kAlone}) {
     std::vector<const Record*> own;
     for (const Record& record : records) {
-      if (std::string(MeasureOf(record)) == measure) own.push_back(&record);
+      const std::string of = too_long.contains(&record) ? kAlone : MeasureOf(record);
+      if (of == measure) own.push_back(&record);
     }
     const auto full = [&](const Record& record) { return find(record, reference); };
-    for (const std::string& group : GroupsOf(own, full)) {
+    const auto any = [&](const Record& record) -> const Cell* {
+      for (const Setting& setting : settings) {
+        if (const Cell* cell = find(record, setting)) return cell;
+      }
+      return nullptr;
+    };
+    for (const std::string& group : measure == kAlone ? GroupsOf(own, any) : GroupsOf(own, full)) {
       for (const Setting& setting : settings) {
         std::vector<CellPair> pairs;
         for (const Record* record : own) {
           const Cell* cell = find(*record, setting);
           const Cell* other = full(*record);
-          if (cell != nullptr && other != nullptr) pairs.push_back({cell, other});
+          if (cell != nullptr && (other != nullptr || measure == kAlone)) {
+            pairs.push_back({cell, other});
+          }
         }
         Row row{.setting = &setting, .measure = measure, .group = group};
         Compare(pairs, group == kAll ? "" : group, setting.reference, seed, row);
-        if (row.records > 0) rows.push_back(std::move(row));
+        if (!row.metrics.empty()) rows.push_back(std::move(row));
       }
     }
   }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,12 +30,13 @@ struct Metric {
 // "answers": `same` as with the full cache, token by token (Wilson), `rouge_l` against it
 // (bootstrap over chats); where the data has answers `accuracy` (Wilson), `difference` (bootstrap),
 // and how many right ones were `lost` and `gained`.
+// "alone", of conversations too long for the full cache: `accuracy` of probes and answers (Wilson).
 struct Row {
   const Setting* setting = nullptr;
   std::string measure;
   std::string group;    // "all", or a task, a kind, a part of the conversation
   double share = 0;     // payload reached, mean over records
-  int64_t records = 0;  // measured with this setting and with the full cache
+  int64_t records = 0;  // measured with this setting and, but for "alone", with the full cache
   std::vector<Metric> metrics;
 
   const Metric* Find(const std::string& name) const;
@@ -45,8 +47,10 @@ using FindCell = std::function<const Cell*(const Record&, const Setting&)>;
 
 // All rows: by measure, then group ("all" first, then parts of
 // conversations, then tasks and kinds), then setting in the given order. The first
-// setting is the reference; records that it lacks do not count. `seed`: of the bootstraps.
+// setting is the reference; records that it lacks do not count, but for those that are `too_long`
+// for it. `seed`: of the bootstraps.
 std::vector<Row> Summarise(const std::vector<Record>& records, const std::vector<Setting>& settings,
-                           const FindCell& find, uint64_t seed);
+                           const FindCell& find, const std::set<const Record*>& too_long,
+                           uint64_t seed);
 
 }  // namespace concertina::eval

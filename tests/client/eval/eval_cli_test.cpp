@@ -224,6 +224,23 @@ TEST_F(EvalCliTest, ARefusedCellFailsAndTheRestIsMeasured) {
   EXPECT_EQ(result.out.find("h2o"), std::string::npos);
 }
 
+TEST_F(EvalCliTest, WhatOnlyTheFullCacheCannotHoldIsMeasuredAlone) {
+  service_.AddOpenStatus(
+      testing::MakeError(grpc::FAILED_PRECONDITION, "too long", "CONTEXT_EXHAUSTED"));
+  const auto result =
+      Run({WriteData(R"({"turns": [{"question": "I am Ann.", "reply": "Hello.", "probes": )"
+                     R"([{"question": "Who?", "answer": "ok"}]}]})"),
+           "--policies", "h2o", "--budgets", "4MiB", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("CONTEXT_EXHAUSTED"));
+  const json summary = json::parse(result.out, nullptr, false);
+  EXPECT_EQ(summary["complete"], true);
+  ASSERT_EQ(summary["rows"].size(), 1u);
+  EXPECT_EQ(summary["rows"][0]["measure"], "alone");
+  EXPECT_EQ(summary["rows"][0]["budget"], "4MiB");
+  EXPECT_EQ(summary["rows"][0]["metrics"]["accuracy"]["value"], 1.0);
+}
+
 TEST_F(EvalCliTest, BadUseIsNamedAndNoServerIsExit3) {
   const std::string data = WriteData(kPrompts);
   EXPECT_EQ(Run({}).exit_code, 2);

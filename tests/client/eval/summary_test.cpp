@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -44,7 +45,7 @@ class SummaryTest : public ::testing::Test {
           const auto found = cells_.find({record.name, setting.Name()});
           return found == cells_.end() ? nullptr : &found->second;
         },
-        3);
+        too_long_, 3);
   }
   static const Row& Find(const std::vector<Row>& rows, const std::string& group, bool reference) {
     for (const Row& row : rows) {
@@ -63,6 +64,7 @@ class SummaryTest : public ::testing::Test {
   std::vector<Setting> settings_;
   std::vector<Record> records_;
   std::map<std::pair<std::string, std::string>, Cell> cells_;
+  std::set<const Record*> too_long_;
 };
 
 TEST_F(SummaryTest, PerplexityIsTheGeometricMeanOverPrompts) {
@@ -141,6 +143,37 @@ TEST_F(SummaryTest, AnswersArePaired) {
   EXPECT_EQ(Value(Find(rows, "where", false), "same"), 1.0 / 3);
   EXPECT_EQ(Find(rows, "describe", false).Find("accuracy"), nullptr);
   EXPECT_EQ(Value(Find(rows, "all", true), "same"), 1);
+}
+
+TEST_F(SummaryTest, WhatIsTooLongForTheFullCacheIsCountedAlone) {
+  Cell full, own;
+  full.answers = {MakeAnswer(1, true, {1})};
+  own.answers = {MakeAnswer(1, false, {2})};
+  const Record record{.task = "scenes", .content = Chat()};
+  for (const std::string name : {"short", "long", "not measured"}) {
+    records_.push_back(record);
+    records_.back().name = name;
+    if (name == "short") cells_[{name, settings_[0].Name()}] = full;
+    if (name != "not measured") cells_[{name, settings_[1].Name()}] = own;
+  }
+  cells_[{"long", settings_[1].Name()}].answers = {
+      MakeAnswer(1, true, {1}), MakeAnswer(2, false, {5}), MakeAnswer(3, std::nullopt, {7})};
+  too_long_ = {&records_[1], &records_[2]};
+  const auto rows = Rows();
+  EXPECT_EQ(Value(Find(rows, "all", false), "accuracy"), 0);
+  EXPECT_EQ(Find(rows, "all", false).records, 1);
+  const auto alone = [&](const std::string& group) {
+    return std::ranges::find_if(
+        rows, [&](const Row& row) { return row.measure == "alone" && row.group == group; });
+  };
+  ASSERT_NE(alone("all"), rows.end());
+  EXPECT_FALSE(alone("all")->setting->reference);
+  EXPECT_EQ(alone("all")->records, 1);
+  ASSERT_EQ(alone("all")->metrics.size(), 1u);
+  EXPECT_EQ(Value(*alone("all"), "accuracy"), 0.5);
+  EXPECT_EQ(alone("all")->metrics[0].count, 2);
+  EXPECT_EQ(Value(*alone("first turn"), "accuracy"), 1);
+  EXPECT_THAT(TablesOf(rows), HasSubstr("alone, all: 1 record, 2 questions"));
 }
 
 TEST_F(SummaryTest, IsReportedAsTablesJsonAndCsv) {
