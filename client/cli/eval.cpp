@@ -225,7 +225,8 @@ void AddSettingFlags(CLI::App& command, EvalFlags& flags) {
   command
       .add_option("--policies", flags.settings.policies,
                   "Policies to compare with the full cache, such as concertina,h2o; with options\n"
-                  "elastic:pure-sink, elastic:merge=none and concertina:adaptive-heads")
+                  "elastic:pure-sink, elastic:merge=none, concertina:adaptive-heads and "
+                  "concertina:entries=packed")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str();

@@ -64,6 +64,9 @@ absl::StatusOr<v1::CachePolicy> ParsePolicy(const std::string& text) {
     } else if (pair.size() == 2 && pair[0] == "images" &&
                absl::SimpleAtod(pair[1], &image_budget) && image_budget > 0 && image_budget <= 1) {
       policy.set_image_budget(image_budget);
+    } else if (pair.size() == 2 && pair[0] == "entries" && pair[1] != kDefault &&
+               ParseEntryType(pair[1]).ok()) {
+      policy.set_entry_type(*ParseEntryType(pair[1]));
     } else if (pair.size() == 2 && pair[0] == "merge" &&
                v1::MergeMode_Parse("MERGE_MODE_" + absl::AsciiStrToUpper(pair[1]), &merge)) {
       policy.set_merge(merge);
@@ -82,10 +85,12 @@ absl::StatusOr<std::vector<Setting>> MakeSettings(const SettingChoices& choices)
     const auto policy = ParsePolicy(policy_name);
     if (!policy.ok()) return policy.status();
     const bool full = policy->name() == kFull;
-    for (const std::string& entry_type : choices.entry_types) {
+    const bool own_type = policy->entry_type() != v1::ENTRY_TYPE_UNSPECIFIED;
+    for (const std::string& entry_type :
+         own_type ? std::vector<std::string>{kDefault} : choices.entry_types) {
       const auto type = ParseEntryType(entry_type);
       if (!type.ok()) return type.status();
-      if (full && entry_type == kDefault) continue;  // the reference
+      if (full && !own_type && entry_type == kDefault) continue;  // the reference
       const std::vector<std::string> budgets =
           full ? std::vector<std::string>{"1"} : choices.budgets;
       for (const std::string& budget_name : budgets) {
@@ -97,7 +102,7 @@ absl::StatusOr<std::vector<Setting>> MakeSettings(const SettingChoices& choices)
                         .policy = *policy,
                         .budget = *std::move(budget),
                         .fold = choices.fold};
-        setting.policy.set_entry_type(*type);
+        if (!own_type) setting.policy.set_entry_type(*type);
         if (names.insert(setting.Name()).second) settings.push_back(std::move(setting));
       }
     }

@@ -70,11 +70,12 @@ class DataSet(unittest.TestCase):
             folder = pathlib.Path(name)
             eval_data.write(folder, talks, GreyPainter(), "both")
             records = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
-            self.assertEqual([len(record["images"]) for record in records], [1, 2])
+            self.assertEqual([len(record["turns"][0]["images"]) for record in records], [1, 2])
             for talk, record in zip(talks, records):
                 self.assertEqual(record["image_turn"], "both")
+                self.assertTrue(all("images" not in turn for turn in record["turns"][1:]))
                 self.assertEqual([(turn["kind"], turn["question"], turn["answer"]) for turn in record["turns"]], talk.turns)
-                pictures = [(folder / path).read_bytes() for path in record["images"]]
+                pictures = [(folder / path).read_bytes() for path in record["turns"][0]["images"]]
                 self.assertEqual(pictures, talk.pictures(GreyPainter()))
 
 
@@ -85,7 +86,19 @@ class DataSet(unittest.TestCase):
             eval_data.write(folder, [talk], GreyPainter(), "with", alone=True)
             records = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
             self.assertEqual([record["turns"][0]["question"] for record in records], [turn[1] for turn in talk.turns])
-            self.assertTrue(all(len(record["turns"]) == 1 and len(record["images"]) == 1 for record in records))
+            self.assertTrue(all(len(record["turns"]) == 1 and len(record["turns"][0]["images"]) == 1 for record in records))
+
+    def test_a_story_may_come_first(self):
+        talks = [held_out.conversation("new", number) for number in range(3)]
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            eval_data.write(folder, talks, GreyPainter(), "with", passage_words=40)
+            records = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
+        told = [record["turns"][0] for record in records]
+        self.assertEqual([len(turn["question"].split()) for turn in told], [40] * 3)
+        self.assertEqual(len({turn["question"] for turn in told}), 3)
+        self.assertTrue(all(turn["reply"] and "images" not in turn for turn in told))
+        self.assertTrue(all(len(record["turns"][1]["images"]) == 1 for record in records))
 
 
 class Scores(unittest.TestCase):

@@ -45,6 +45,24 @@ TEST(Settings, PicturesHaveBudgetsOfTheirOwn) {
   EXPECT_TRUE(settings->back().policy.merge_images());
 }
 
+TEST(Settings, APolicyMayNameTheTypeOfItsEntries) {
+  const auto settings =
+      MakeSettings({.policies = {"h2o", "concertina:entries=packed", "full:entries=int8"},
+                    .budgets = {"0.1", "0.2"},
+                    .entry_types = {"bf16", "f32"}});
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_THAT(Names(*settings),
+              ElementsAre("full 1", "h2o 0.1 bf16", "h2o 0.2 bf16", "h2o 0.1 f32", "h2o 0.2 f32",
+                          "concertina:entries=packed 0.1", "concertina:entries=packed 0.2",
+                          "full:entries=int8 1"));
+  EXPECT_EQ(settings->at(5).policy.entry_type(), v1::ENTRY_TYPE_PACKED);
+  EXPECT_EQ(settings->at(5).LineName(), "concertina:entries=packed");
+  EXPECT_EQ(settings->back().policy.entry_type(), v1::ENTRY_TYPE_INT8);
+  for (const std::string bad : {"h2o:entries=", "h2o:entries=int9", "h2o:entries=default"}) {
+    EXPECT_FALSE(ParsePolicy(bad).ok()) << bad;
+  }
+}
+
 TEST(Settings, OnesSaidTwiceAreMeasuredOnce) {
   const auto settings = MakeSettings({.policies = {"h2o", "h2o"},
                                       .budgets = {"0.2", "0.2"},
