@@ -197,6 +197,13 @@ void HeadCache::ScoresInBirthOrder(std::vector<float>* out) const {
   }
 }
 
+std::vector<uint32_t> HeadCache::BirthsInBirthOrder() const {
+  std::vector<uint32_t> births;
+  births.reserve(order_.size());
+  for (const int32_t slot : order_) births.push_back(Meta(slot).birth);
+  return births;
+}
+
 uint32_t HeadCache::NewestBirth() const {
   CONCERTINA_CHECK(live_ && !order_.empty(), "no newest entry");
   return Meta(order_.back()).birth;

@@ -91,6 +91,7 @@ class HeadCache {
   float* live_scores() { return scores_.data(); }                   // by slot
   // Copies S in birth order.
   void ScoresInBirthOrder(std::vector<float>* out) const;
+  std::vector<uint32_t> BirthsInBirthOrder() const;
   // Removes the index-th entry in birth order and gives surplus pages back. REQUIRES: its page is
   // writable, unless it is the last slot's.
   void RemoveInBirthOrder(int32_t index, PageAccount* account);

@@ -264,9 +264,10 @@ class SessionCache final : public ConversationCache {
   bool OpenGroup(std::vector<int32_t> rows, HeadCache* cache);
   int64_t EvictPacked(int layer);
   int64_t ShrinkHead(int layer, HeadCache* cache);
+  int32_t VictimOf(int layer, int32_t cap, const HeadCache& cache);
   // `may_go`: as DecodeView has it.
-  int32_t VictimOf(int layer, int32_t cap, const HeadCache& cache,
-                   std::span<const int32_t> may_go = {});
+  std::vector<int32_t> PackedVictims(int layer, const HeadCache& cache,
+                                     std::span<const int32_t> may_go, int32_t count);
   std::vector<uint32_t> LiveBirths() const;
   absl::Status RotateKeys(const PositionMap& next, const RotateFn& rotate);
 

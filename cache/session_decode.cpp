@@ -92,8 +92,7 @@ std::vector<int32_t> SessionCache::HeadCaps(int layer, int32_t share) const {
   return caps;
 }
 
-int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache,
-                               std::span<const int32_t> may_go) {
+int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache) {
   cache.ScoresInBirthOrder(&scratch_);
   const LiveEntries entries(cache);
   return policy_->Victim({.scores = scratch_,
@@ -101,9 +100,24 @@ int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache,
                           .anchors_at_fold = cache.entries_at_fold(),
                           .layer = layer,
                           .head_dim = shape_.head_dim,
-                          .entries = &entries,
-                          .may_go = may_go},
+                          .entries = &entries},
                          rules_);
+}
+
+std::vector<int32_t> SessionCache::PackedVictims(int layer, const HeadCache& cache,
+                                                 std::span<const int32_t> may_go, int32_t count) {
+  cache.ScoresInBirthOrder(&scratch_);
+  const std::vector<uint32_t> births = cache.BirthsInBirthOrder();
+  const LiveEntries entries(cache);
+  return policy_->Victims({.scores = scratch_,
+                           .cap = cache.entries() - 1,
+                           .anchors_at_fold = cache.entries_at_fold(),
+                           .layer = layer,
+                           .head_dim = shape_.head_dim,
+                           .entries = &entries,
+                           .births = births,
+                           .may_go = may_go},
+                          count);
 }
 
 void SessionCache::CommitToken() {

@@ -222,12 +222,18 @@ int64_t SessionCache::ShrinkHead(int layer, HeadCache* cache) {
     } else if (groups.holes(GroupOrigin::kFold) >= kGroupEntries) {
       cache->GiveGroupUp(&account_);
     } else {
-      do {  // with plenty, nothing but holes changes until they are a group's worth
-        const std::vector<int32_t> may_go =
-            plenty ? cache->PackedBy(GroupOrigin::kFold) : std::vector<int32_t>();
-        cache->RemoveInBirthOrder(VictimOf(layer, cache->entries() - 1, *cache, may_go), &account_);
+      // With plenty nothing but holes changes until they are a group's worth.
+      const std::vector<int32_t> may_go =
+          plenty ? cache->PackedBy(GroupOrigin::kFold) : std::vector<int32_t>();
+      const int32_t count = may_go.empty()
+                                ? 1
+                                : std::min(kGroupEntries - groups.holes(GroupOrigin::kFold),
+                                           static_cast<int32_t>(may_go.size()));
+      const std::vector<int32_t> victims = PackedVictims(layer, *cache, may_go, count);
+      for (auto victim = victims.rbegin(); victim != victims.rend(); ++victim) {
+        cache->RemoveInBirthOrder(*victim, &account_);
         ++evicted;
-      } while (plenty && groups.holes(GroupOrigin::kFold) < kGroupEntries);
+      }
     }
   }
   return evicted;

@@ -52,9 +52,7 @@ class Concertina final : public Policy {
     return ranking;
   }
 
-  int32_t DoVictim(const DecodeView& head) const override {
-    return LowestBefore(head.scores, std::max(1, head.cap / 2));
-  }
+  int32_t DoVictim(const DecodeView& head) const override { return LeastAttended(head); }
 
  private:
   double slope_r_;

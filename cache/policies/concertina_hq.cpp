@@ -24,9 +24,7 @@ class ConcertinaHq final : public Policy {
         layer, [&](int32_t head, int32_t index) { return MeanAttention(layer, head, index); });
   }
 
-  int32_t DoVictim(const DecodeView& head) const override {
-    return LowestBefore(head.scores, std::max(1, head.cap / 2));
-  }
+  int32_t DoVictim(const DecodeView& head) const override { return LeastAttended(head); }
 
  private:
   double slope_r_;

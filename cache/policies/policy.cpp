@@ -25,6 +25,19 @@ class SomeEntries final : public EntryReader {
   std::span<const int32_t> shown_;
 };
 
+// The entries that may go, framed by the first and the newest.
+std::vector<int32_t> Shown(const DecodeView& head) {
+  const auto newest = static_cast<int32_t>(head.scores.size()) - 1;
+  std::vector<int32_t> shown = {0};
+  if (head.may_go.empty()) {
+    for (int32_t i = 1; i < newest; ++i) shown.push_back(i);
+  } else {
+    shown.insert(shown.end(), head.may_go.begin(), head.may_go.end());
+  }
+  shown.push_back(newest);
+  return shown;
+}
+
 Selection All(const LayerView& layer) {
   Selection all;
   for (int32_t head = 0; head < layer.kv_heads; ++head) {
@@ -150,37 +163,51 @@ MergedHead Policy::Merge(const HeadEntries& head, std::span<const int32_t> kept)
 int32_t Policy::Victim(const DecodeView& head, const TurnRules& rules) const {
   const auto entries = static_cast<int32_t>(head.scores.size());
   CONCERTINA_CHECK(entries >= 3, "the first and the newest entry are never deleted");
-  std::vector<int32_t> may_go(head.may_go.begin(), head.may_go.end());
+  std::vector<int32_t> by_turns;
+  DecodeView view = head;
   if (!rules.none()) {
-    CONCERTINA_CHECK(may_go.empty(), "turn rules say which entries may go");
+    CONCERTINA_CHECK(head.may_go.empty(), "turn rules say which entries may go");
     const auto birth = [&head](int32_t index) { return int64_t{head.entries->Birth(index)}; };
-    may_go = VictimsByTurns(birth, entries, head.cap, rules);
+    by_turns = VictimsByTurns(birth, entries, head.cap, rules);
+    view.may_go = by_turns;
   }
-  const int32_t victim = may_go.empty() ? DoVictim(head) : VictimAmong(head, std::move(may_go));
+  if (!view.may_go.empty()) return Victims(view, 1).front();
+  const int32_t victim = DoVictim(view);
   CONCERTINA_CHECK(victim >= 1 && victim <= entries - 2,
                    "a policy must not delete the first or the newest entry");
   return victim;
 }
 
-int32_t Policy::VictimAmong(const DecodeView& head, std::vector<int32_t> shown) const {
-  shown.insert(shown.begin(), 0);
-  shown.push_back(static_cast<int32_t>(head.scores.size()) - 1);
+std::vector<int32_t> Policy::Victims(const DecodeView& head, int32_t count) const {
+  std::vector<int32_t> shown = Shown(head);
+  CONCERTINA_CHECK(count <= static_cast<int32_t>(shown.size()) - 2, "too few entries may go");
   std::vector<float> scores;
-  scores.reserve(shown.size());
+  std::vector<uint32_t> births;
   for (const int32_t index : shown) {
     scores.push_back(head.scores[index]);
+    if (!head.births.empty()) births.push_back(head.births[index]);
   }
-  const SomeEntries some(*head.entries, shown);
-  const auto after_fold = std::lower_bound(shown.begin(), shown.end(), head.anchors_at_fold);
-  DecodeView view = head;
-  view.scores = scores;
-  view.cap = static_cast<int32_t>(shown.size()) - 1;
-  view.anchors_at_fold = static_cast<int32_t>(after_fold - shown.begin());
-  view.entries = &some;
-  const int32_t victim = DoVictim(view);
-  CONCERTINA_CHECK(victim >= 1 && victim <= view.cap - 1,
-                   "a policy must not delete the first or the newest entry");
-  return shown[victim];
+  std::vector<int32_t> victims;
+  for (; count > 0; --count) {
+    const SomeEntries some(*head.entries, shown);
+    const auto after_fold = std::lower_bound(shown.begin(), shown.end(), head.anchors_at_fold);
+    const int32_t victim =
+        DoVictim({.scores = scores,
+                  .cap = static_cast<int32_t>(shown.size()) - 1,
+                  .anchors_at_fold = static_cast<int32_t>(after_fold - shown.begin()),
+                  .layer = head.layer,
+                  .head_dim = head.head_dim,
+                  .entries = &some,
+                  .births = births});
+    CONCERTINA_CHECK(victim >= 1 && victim + 1 < static_cast<int32_t>(shown.size()),
+                     "a policy must not delete the first or the newest entry");
+    victims.push_back(shown[victim]);
+    shown.erase(shown.begin() + victim);
+    scores.erase(scores.begin() + victim);
+    if (!births.empty()) births.erase(births.begin() + victim);
+  }
+  std::ranges::sort(victims);
+  return victims;
 }
 
 }  // namespace concertina

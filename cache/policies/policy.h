@@ -91,6 +91,8 @@ struct DecodeView {
   int32_t layer = 0;
   int32_t head_dim = 0;
   const EntryReader* entries = nullptr;  // as many as scores
+  // Of the same entries, ascending, where they are packed; empty: read them.
+  std::span<const uint32_t> births;
   // Which may be deleted, ascending, neither the first nor the newest; empty: any between them.
   std::span<const int32_t> may_go;
 };
@@ -150,6 +152,9 @@ class Policy {
   // Index, in birth order, of the entry to delete: never the first, the newest or a pinned one.
   // REQUIRES: scores.size() >= 3, cap >= rules.floor().
   int32_t Victim(const DecodeView& head, const TurnRules& rules = TurnRules()) const;
+  // `count` of them, ascending: each the one of what those before it leave. REQUIRES: as many may
+  // go.
+  std::vector<int32_t> Victims(const DecodeView& head, int32_t count) const;
 
  protected:
   // Asked only if something is to go: 2 <= keep < layer.entries.
@@ -160,7 +165,6 @@ class Policy {
 
  private:
   Selection SelectSplit(const LayerView& layer, int32_t keep, const TurnRules& rules) const;
-  int32_t VictimAmong(const DecodeView& head, std::vector<int32_t> shown) const;
 };
 
 // NOT_FOUND for a name not in PolicyNames(), INVALID_ARGUMENT for options out of range.

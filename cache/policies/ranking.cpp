@@ -1,8 +1,18 @@
 #include "cache/policies/ranking.h"
 
 #include "absl/strings/str_cat.h"
+#include "cache/anchors.h"
 
 namespace concertina {
+
+int32_t LeastAttended(const DecodeView& head) {
+  if (head.births.empty()) return LowestBefore(head.scores, std::max(1, head.cap / 2));
+  std::vector<float> mean(head.scores.begin(), head.scores.end());
+  for (size_t i = 0; i < mean.size(); ++i) {
+    mean[i] /= static_cast<float>(head.births.back() + 1 - head.births[i]);
+  }
+  return LowestBefore(mean, std::max(1, head.cap / 4));
+}
 
 absl::StatusOr<double> SlopeOf(const PolicyOptions& options) {
   constexpr double kDefault = 2.5;

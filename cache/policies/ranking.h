@@ -49,6 +49,12 @@ inline float MeanAttention(const LayerView& layer, int32_t head, int32_t index) 
   return layer.score[at] / static_cast<float>(layer.seen_after - birth);
 }
 
+// The entry to delete: the one with the least S outside the first and the newest half. Of packed
+// entries, of which most have stayed, that with the least mean attention outside the newest
+// quarter: whole pictures and texts are among them, and S alone would take their end
+// (docs/precision.md).
+int32_t LeastAttended(const DecodeView& head);
+
 // How many of the newest entries stay whatever they are worth where entries are packed: few queries
 // have seen them, and at a few bits each they cost little (docs/precision.md).
 inline int32_t RecentPacked(int32_t keep) { return std::clamp(keep / 4, 1, 16); }

@@ -193,6 +193,50 @@ TEST(ConcertinaTest, EvictsTheLeastAttendedOutsideTheRecentHalf) {
   EXPECT_EQ(victim({0, 7, 1, 0, 0}, 3), 3);  // two over the cap, as after a smaller budget
 }
 
+TEST(ConcertinaTest, PackedEntriesLeaveByMeanAttentionOutsideTheNewestQuarter) {
+  const std::vector<uint32_t> births = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+  const std::vector<float> scores = {9, 8, 3.5F, 6, 1, 0.6F, 0.3F, 0, 0};
+  for (const std::string_view name : {"concertina", "concertina-hq"}) {
+    const DecodeView rows{.scores = scores, .cap = 8, .anchors_at_fold = 8};
+    EXPECT_EQ(PolicyOf(name)->Victim(rows), 4) << name;
+    DecodeView packed = rows;
+    packed.births = births;
+    EXPECT_EQ(PolicyOf(name)->Victim(packed), 6) << name;  // 0.3 by three queries
+  }
+}
+
+TEST(PolicyTest, VictimsAreWhatOneAfterAnotherWouldBe) {
+  const std::vector<float> scores = {9, 4, 2, 7, 1, 3, 8, 6, 5, 2, 4, 1, 0};
+  const std::vector<int32_t> may_go = {1, 2, 3, 5, 6, 7, 8, 9, 10};
+  struct Births final : EntryReader {
+    uint32_t Birth(int32_t index) const override { return static_cast<uint32_t>(2 * index); }
+    void LoadKey(int32_t index, float* k) const override { *k = static_cast<float>(index % 3); }
+  } reader;
+  std::vector<uint32_t> births;
+  for (int32_t i = 0; i < 13; ++i) births.push_back(reader.Birth(i));
+  for (const std::string_view name : {"concertina", "h2o", "local", "snapkv"}) {
+    DecodeView head{.scores = scores,
+                    .cap = 12,
+                    .anchors_at_fold = 10,
+                    .head_dim = 1,
+                    .entries = &reader,
+                    .births = births};
+    const std::vector<int32_t> four = PolicyOf(name)->Victims(head, 4);
+    EXPECT_EQ(four.size(), 4u) << name;
+    EXPECT_TRUE(std::ranges::is_sorted(four)) << name;
+    head.may_go = may_go;
+    std::vector<int32_t> left = may_go;
+    for (int32_t count = 1; count <= 4; ++count) {
+      const std::vector<int32_t> victims = PolicyOf(name)->Victims(head, count);
+      DecodeView rest = head;
+      rest.may_go = left;
+      const int32_t next = PolicyOf(name)->Victim(rest);
+      EXPECT_TRUE(std::ranges::count(victims, next) == 1) << name << ", " << count;
+      std::erase(left, next);
+    }
+  }
+}
+
 TEST(ConcertinaTest, SlopeIsAnOption) {
   EXPECT_EQ(PolicyOf("concertina")->slope_r(), 2.5);
   EXPECT_EQ(PolicyOf("concertina", {.slope_r = 1.0})->slope_r(), 1.0);

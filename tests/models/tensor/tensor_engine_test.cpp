@@ -55,8 +55,8 @@ struct Reference {
 };
 
 const Reference& Model() {
-  static const Reference reference;
-  return reference;
+  static const Reference kReference;
+  return kReference;
 }
 
 std::vector<int32_t> Ids(int32_t count, int32_t from) {
