@@ -6,7 +6,10 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "client/budget_text.h"
 
 namespace concertina::eval {
@@ -21,6 +24,22 @@ Setting Reference() {
   setting.policy.set_name(kFull);
   setting.budget.set_ratio(1.0);
   return setting;
+}
+
+// "concertina:entries=packed" is the policy "concertina" with entries of that type, any other one
+// has those of `entry_types`.
+std::pair<std::string, std::vector<std::string>> SplitOffEntries(
+    const std::string& text, std::vector<std::string> entry_types) {
+  std::vector<std::string> rest;
+  for (const absl::string_view word : absl::StrSplit(text, ':')) {
+    absl::string_view type = word;
+    if (absl::ConsumePrefix(&type, "entries=")) {
+      entry_types = {std::string(type)};
+    } else {
+      rest.emplace_back(word);
+    }
+  }
+  return {absl::StrJoin(rest, ":"), std::move(entry_types)};
 }
 
 }  // namespace
@@ -64,9 +83,6 @@ absl::StatusOr<v1::CachePolicy> ParsePolicy(const std::string& text) {
     } else if (pair.size() == 2 && pair[0] == "images" &&
                absl::SimpleAtod(pair[1], &image_budget) && image_budget > 0 && image_budget <= 1) {
       policy.set_image_budget(image_budget);
-    } else if (pair.size() == 2 && pair[0] == "entries" && pair[1] != kDefault &&
-               ParseEntryType(pair[1]).ok()) {
-      policy.set_entry_type(*ParseEntryType(pair[1]));
     } else if (pair.size() == 2 && pair[0] == "merge" &&
                v1::MergeMode_Parse("MERGE_MODE_" + absl::AsciiStrToUpper(pair[1]), &merge)) {
       policy.set_merge(merge);
@@ -81,16 +97,15 @@ absl::StatusOr<v1::CachePolicy> ParsePolicy(const std::string& text) {
 absl::StatusOr<std::vector<Setting>> MakeSettings(const SettingChoices& choices) {
   std::vector<Setting> settings{Reference()};
   std::set<std::string> names;
-  for (const std::string& policy_name : choices.policies) {
+  for (const std::string& text : choices.policies) {
+    const auto [policy_name, entry_types] = SplitOffEntries(text, choices.entry_types);
     const auto policy = ParsePolicy(policy_name);
     if (!policy.ok()) return policy.status();
     const bool full = policy->name() == kFull;
-    const bool own_type = policy->entry_type() != v1::ENTRY_TYPE_UNSPECIFIED;
-    for (const std::string& entry_type :
-         own_type ? std::vector<std::string>{kDefault} : choices.entry_types) {
+    for (const std::string& entry_type : entry_types) {
       const auto type = ParseEntryType(entry_type);
       if (!type.ok()) return type.status();
-      if (full && !own_type && entry_type == kDefault) continue;  // the reference
+      if (full && entry_type == kDefault) continue;  // the reference
       const std::vector<std::string> budgets =
           full ? std::vector<std::string>{"1"} : choices.budgets;
       for (const std::string& budget_name : budgets) {
@@ -102,7 +117,7 @@ absl::StatusOr<std::vector<Setting>> MakeSettings(const SettingChoices& choices)
                         .policy = *policy,
                         .budget = *std::move(budget),
                         .fold = choices.fold};
-        if (!own_type) setting.policy.set_entry_type(*type);
+        setting.policy.set_entry_type(*type);
         if (names.insert(setting.Name()).second) settings.push_back(std::move(setting));
       }
     }

@@ -27,19 +27,18 @@ struct Setting {
 };
 
 struct SettingChoices {
-  std::vector<std::string> policies;
+  std::vector<std::string> policies;  // "concertina:entries=packed": of these entries alone
   std::vector<std::string> budgets;
   std::vector<std::string> entry_types;
   v1::ScoreFold fold = v1::SCORE_FOLD_PREFILL_ONLY;
 };
 
 // The full cache with the server's own entry type first, then every combination once; the policy
-// "full" has no budgets, and one that names the type of its entries no other. INVALID_ARGUMENT
-// names what cannot be read.
+// "full" has no budgets. INVALID_ARGUMENT names what cannot be read.
 absl::StatusOr<std::vector<Setting>> MakeSettings(const SettingChoices& choices);
 
 // A policy's name with its options: "elastic:pure-sink:merge=none",
-// "concertina:images=0.2:merge-images", "concertina:entries=packed".
+// "concertina:images=0.2:merge-images".
 absl::StatusOr<v1::CachePolicy> ParsePolicy(const std::string& text);
 
 // "bf16", "f32", "int8" and whatever else the API names so; "default".

@@ -53,13 +53,12 @@ TEST(Settings, APolicyMayNameTheTypeOfItsEntries) {
   ASSERT_TRUE(settings.ok()) << settings.status();
   EXPECT_THAT(Names(*settings),
               ElementsAre("full 1", "h2o 0.1 bf16", "h2o 0.2 bf16", "h2o 0.1 f32", "h2o 0.2 f32",
-                          "concertina:entries=packed 0.1", "concertina:entries=packed 0.2",
-                          "full:entries=int8 1"));
+                          "concertina 0.1 packed", "concertina 0.2 packed", "full 1 int8"));
   EXPECT_EQ(settings->at(5).policy.entry_type(), v1::ENTRY_TYPE_PACKED);
-  EXPECT_EQ(settings->at(5).LineName(), "concertina:entries=packed");
+  EXPECT_EQ(settings->at(5).LineName(), "concertina packed");
   EXPECT_EQ(settings->back().policy.entry_type(), v1::ENTRY_TYPE_INT8);
-  for (const std::string bad : {"h2o:entries=", "h2o:entries=int9", "h2o:entries=default"}) {
-    EXPECT_FALSE(ParsePolicy(bad).ok()) << bad;
+  for (const std::string bad : {"h2o:entries=", "h2o:entries=int9"}) {
+    EXPECT_FALSE(MakeSettings({.policies = {bad}, .budgets = {"1"}, .entry_types = {"bf16"}}).ok());
   }
 }
 
