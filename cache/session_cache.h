@@ -264,6 +264,8 @@ class SessionCache final : public ConversationCache {
   bool OpenGroup(std::vector<int32_t> rows, HeadCache* cache);
   int64_t EvictPacked(int layer);
   int64_t ShrinkHead(int layer, HeadCache* cache);
+  // Its scores are in scratch_.
+  DecodeView HeadView(int layer, int32_t cap, const HeadCache& cache, const EntryReader& entries);
   int32_t VictimOf(int layer, int32_t cap, const HeadCache& cache);
   // `may_go`: as DecodeView has it.
   std::vector<int32_t> PackedVictims(int layer, const HeadCache& cache,

@@ -92,32 +92,30 @@ std::vector<int32_t> SessionCache::HeadCaps(int layer, int32_t share) const {
   return caps;
 }
 
-int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache) {
+DecodeView SessionCache::HeadView(int layer, int32_t cap, const HeadCache& cache,
+                                  const EntryReader& entries) {
   cache.ScoresInBirthOrder(&scratch_);
+  return {.scores = scratch_,
+          .cap = cap,
+          .anchors_at_fold = cache.entries_at_fold(),
+          .layer = layer,
+          .head_dim = shape_.head_dim,
+          .entries = &entries};
+}
+
+int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache) {
   const LiveEntries entries(cache);
-  return policy_->Victim({.scores = scratch_,
-                          .cap = cap,
-                          .anchors_at_fold = cache.entries_at_fold(),
-                          .layer = layer,
-                          .head_dim = shape_.head_dim,
-                          .entries = &entries},
-                         rules_);
+  return policy_->Victim(HeadView(layer, cap, cache, entries), rules_);
 }
 
 std::vector<int32_t> SessionCache::PackedVictims(int layer, const HeadCache& cache,
                                                  std::span<const int32_t> may_go, int32_t count) {
-  cache.ScoresInBirthOrder(&scratch_);
-  const std::vector<uint32_t> births = cache.BirthsInBirthOrder();
   const LiveEntries entries(cache);
-  return policy_->Victims({.scores = scratch_,
-                           .cap = cache.entries() - 1,
-                           .anchors_at_fold = cache.entries_at_fold(),
-                           .layer = layer,
-                           .head_dim = shape_.head_dim,
-                           .entries = &entries,
-                           .births = births,
-                           .may_go = may_go},
-                          count);
+  const std::vector<uint32_t> births = cache.BirthsInBirthOrder();
+  DecodeView view = HeadView(layer, cache.entries() - 1, cache, entries);
+  view.births = births;
+  view.may_go = may_go;
+  return policy_->Victims(view, count);
 }
 
 void SessionCache::CommitToken() {

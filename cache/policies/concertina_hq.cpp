@@ -1,6 +1,3 @@
-#include <algorithm>
-
-#include "cache/anchors.h"
 #include "cache/policies/builtin.h"
 #include "cache/policies/ranking.h"
 

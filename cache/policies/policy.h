@@ -44,7 +44,7 @@ struct LayerView {
   bool packed = false;                  // entries that stay may take a few bits per element
   std::span<const TokenSpan> pictures;  // all pictures so far, by birth, ascending
   // The first token of every turn so far, ascending, and by what a turn's entries are worth less
-  // than the last one's (fading.h). Both empty: the age of a turn is of no account.
+  // than the last one's (fading.h); no `fading`: the age of a turn is of no account.
   std::span<const int64_t> turn_starts;
   std::span<const float> fading;
 

@@ -27,26 +27,16 @@ constexpr std::array kNames = {"Alice",   "Ben",   "Carla",  "David",  "Emma",  
                                "Julia",   "Kevin", "Laura",  "Martin", "Nora"};
 
 struct Kind {
-  const char* told;
-  const char* question;
+  const char* thing;
+  const char* is;
   std::array<const char*, 6> words;
 };
 constexpr std::array<Kind, 5> kKinds = {
-    {{"favorite food is",
-      "What is the favorite food of ",
-      {"pizza", "rice", "pasta", "bread", "cheese", "soup"}},
-     {"favorite drink is",
-      "What is the favorite drink of ",
-      {"tea", "coffee", "milk", "juice", "water", "wine"}},
-     {"favorite animal is the",
-      "What is the favorite animal of ",
-      {"dog", "cat", "horse", "bear", "lion", "wolf"}},
-     {"favorite sport is",
-      "What is the favorite sport of ",
-      {"tennis", "golf", "football", "hockey", "chess", "rugby"}},
-     {"favorite color is",
-      "What is the favorite color of ",
-      {"red", "blue", "green", "yellow", "orange", "purple"}}}};
+    {{"food", "is", {"pizza", "rice", "pasta", "bread", "cheese", "soup"}},
+     {"drink", "is", {"tea", "coffee", "milk", "juice", "water", "wine"}},
+     {"animal", "is the", {"dog", "cat", "horse", "bear", "lion", "wolf"}},
+     {"sport", "is", {"tennis", "golf", "football", "hockey", "chess", "rugby"}},
+     {"color", "is", {"red", "blue", "green", "yellow", "orange", "purple"}}}};
 constexpr std::array kSentences = {
     "The ferry leaves at a quarter past nine and comes back at noon, but not on Sundays.",
     "Red boats land with mackerel before six, and the market opens when the bell has rung.",
@@ -61,7 +51,8 @@ const Kind& KindOf(int turn) { return kKinds[(turn + turn / 40) % 5]; }
 const char* WordOf(int turn) { return KindOf(turn).words[(turn * 5 + turn / 7) % 6]; }
 
 std::string Told(int turn) {
-  return std::string(kNames[turn % 40]) + "'s " + KindOf(turn).told + " " + WordOf(turn) + ".";
+  const auto& [thing, is, words] = KindOf(turn);
+  return absl::StrCat(kNames[turn % 40], "'s favorite ", thing, " ", is, " ", WordOf(turn), ".");
 }
 
 v1::Message Message(v1::Role role, const std::string& text) {
@@ -129,7 +120,8 @@ TEST(LongConversationTest, StaysWithinItsBytesAndKnowsWhatWasSaidLast) {
   for (int turn = kTurns - kAsked; turn < kTurns; ++turn) {
     auto fork = conversation->Fork();
     ASSERT_TRUE(fork.ok()) << fork.status();
-    const std::string question = KindOf(turn).question + std::string(kNames[turn % 40]) + "?";
+    const std::string question =
+        absl::StrCat("What is the favorite ", KindOf(turn).thing, " of ", kNames[turn % 40], "?");
     const auto answer = fork->Ask({client::Text(question)}, ask);
     ASSERT_TRUE(answer.ok()) << answer.status();
     EXPECT_LE(answer->folded->cache().used_bytes(), kCap);
