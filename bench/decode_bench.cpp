@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <memory>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "cache/session_cache.h"
@@ -40,20 +41,45 @@ struct Case {
 };
 
 constexpr Case kCases[] = {
-    {"full", 1.0, 16, 1300, EntryType::kBf16},      {"full", 1.0, 1, 900, EntryType::kBf16},
-    {"full", 1.0, 1, 4000, EntryType::kBf16},       {"concertina", 0.2, 1, 900, EntryType::kBf16},
-    {"concertina", 0.2, 1, 4000, EntryType::kBf16}, {"concertina", 0.2, 16, 1024, EntryType::kBf16},
-    {"full", 1.0, 16, 1300, EntryType::kInt8},      {"full", 1.0, 16, 1300, EntryType::kF32},
+    {"full", 1.0, 16, 1300, EntryType::kBf16},
+    {"full", 1.0, 1, 900, EntryType::kBf16},
+    {"full", 1.0, 1, 4000, EntryType::kBf16},
+    {"concertina", 0.2, 1, 900, EntryType::kBf16},
+    {"concertina", 0.2, 1, 4000, EntryType::kBf16},
+    {"concertina", 0.2, 16, 1024, EntryType::kBf16},
+    {"full", 1.0, 16, 1300, EntryType::kInt8},
+    {"full", 1.0, 16, 1300, EntryType::kF32},
+    {"concertina", 0.2, 1, 900, EntryType::kPacked},
+    {"concertina", 0.2, 1, 4000, EntryType::kPacked},
+    {"concertina", 0.2, 16, 1024, EntryType::kPacked},
 };
 
 KvType KvTypeOf(EntryType type) {
   return type == EntryType::kF32    ? KvType::kF32
-         : type == EntryType::kBf16 ? KvType::kBf16
-                                    : KvType::kInt8;
+         : type == EntryType::kInt8 ? KvType::kInt8
+                                    : KvType::kBf16;
 }
 
 const char* NameOf(EntryType type) {
-  return type == EntryType::kF32 ? "f32" : type == EntryType::kBf16 ? "bf16" : "int8";
+  switch (type) {
+    case EntryType::kF32:
+      return "f32";
+    case EntryType::kBf16:
+      return "bf16";
+    case EntryType::kInt8:
+      return "int8";
+    case EntryType::kPacked:
+      return "packed";
+  }
+  std::abort();
+}
+
+PackedHead PackedOf(const HeadCache& head, int tier) {
+  const GroupStore::Packed packed = head.groups().packed(tier);
+  return {.layout = packed.layout,
+          .groups = packed.groups,
+          .members = packed.members,
+          .count = packed.count};
 }
 
 double Now() {
@@ -132,12 +158,13 @@ class Steps {
                                 .type = KvTypeOf(layout.type()),
                                 .k_offset = layout.k_offset(),
                                 .v_offset = layout.v_offset()};
+      for (const auto& cache : caches_) cache->BeginEviction(layer);
       const double appended = Now();
-      DecodeAttention(items_, pages, 0.125f, workspace_);
-      const double attended = Now();
-      for (const auto& cache : caches_) cache->EvictLayer(layer);
-      *attention += attended - appended;
-      *bookkeeping += Now() - attended + appended - start;
+      DecodeAttention(items_, pages, 0.125f, workspace_, [&](int64_t item) {
+        caches_[item / kShape.kv_heads]->EvictHead(layer, static_cast<int>(item % kShape.kv_heads));
+      });
+      *attention += Now() - appended;
+      *bookkeeping += appended - start;
     }
     const double start = Now();
     for (const auto& cache : caches_) cache->CommitToken();
@@ -149,7 +176,11 @@ class Steps {
         caches_.begin(), caches_.end(), int64_t{0},
         [](int64_t sum, const auto& cache) { return sum + cache->live_entries(); });
   }
-  int64_t payload_bytes() const { return entries() * caches_[0]->layout().entry_payload_bytes(); }
+  int64_t payload_bytes() const {
+    return std::accumulate(
+        caches_.begin(), caches_.end(), int64_t{0},
+        [](int64_t sum, const auto& cache) { return sum + cache->payload_bytes(); });
+  }
 
  private:
   static void Prefill(SessionCache& cache, int32_t tokens, uint32_t seed) {
@@ -180,15 +211,17 @@ class Steps {
       SessionCache& cache = *caches_[i];
       for (int head = 0; head < kShape.kv_heads; ++head) {
         const int64_t at = (static_cast<int64_t>(i) * kShape.kv_heads + head) * width;
+        const HeadCache& held = std::as_const(cache).Head(layer, head);
         items_.push_back(
             {.head = {.pages = cache.PagePointers(layer, head),
-                      .entries = cache.EntriesIn(layer, head),
+                      .entries = held.rows(),
                       .entries_per_page = cache.layout().entries_per_page()},
              .q = q_.data() + at,
              .group = kGroup,
              .out = out_.data() + at,
              .score_sums = cache.policy().needs_scores() ? cache.LiveScores(layer, head) : nullptr,
-             .bias = nullptr});
+             .bias = held.live_bias(),
+             .packed = {PackedOf(held, 0), PackedOf(held, 1)}});
       }
     }
   }
@@ -202,23 +235,23 @@ class Steps {
 
 void RunCase(const Case& which, double seconds, Reader& reader) {
   Steps steps(which);
-  double attention = 1e9, bookkeeping = 1e9, bandwidth = 0;
+  double attention = 1e9, bookkeeping = 0, bandwidth = 0;
   const double end = Now() + seconds;
   int steps_taken = 0;
   do {
     bandwidth = std::max(bandwidth, reader.Run());
-    double attended = 0, kept = 0;
-    steps.Run(&attended, &kept);
+    double attended = 0;
+    steps.Run(&attended, &bookkeeping);
     attention = std::min(attention, attended);
-    bookkeeping = std::min(bookkeeping, kept);
-  } while (Now() < end && ++steps_taken < kStepsMax);
+  } while (++steps_taken < kStepsMax && Now() < end);
   const double rate = static_cast<double>(steps.payload_bytes()) / attention;
   std::printf(
-      "%-10s %4.2f %-4s %2d x %4d tokens, %6.1f entries per head: attention %8.3f ms, %5.1f"
+      "%-10s %4.2f %-6s %2d x %4d tokens, %6.1f entries per head: attention %8.3f ms, %5.1f"
       " GB/s of %5.1f (%.2f), bookkeeping %7.3f ms\n",
       which.policy, which.budget, NameOf(which.type), which.sessions, which.tokens,
       static_cast<double>(steps.entries()) / (which.sessions * kShape.layers * kShape.kv_heads),
-      attention * 1e3, rate * 1e-9, bandwidth * 1e-9, rate / bandwidth, bookkeeping * 1e3);
+      attention * 1e3, rate * 1e-9, bandwidth * 1e-9, rate / bandwidth,
+      bookkeeping / steps_taken * 1e3);
   std::fflush(stdout);
 }
 

@@ -198,9 +198,11 @@ void HeadCache::ScoresInBirthOrder(std::vector<float>* out) const {
 }
 
 std::vector<uint32_t> HeadCache::BirthsInBirthOrder() const {
-  std::vector<uint32_t> births;
-  births.reserve(order_.size());
-  for (const int32_t slot : order_) births.push_back(Meta(slot).birth);
+  std::vector<uint32_t> by_slot(scores_.size());
+  groups_.LoadBirths(by_slot);
+  for (int32_t row = 0; row < rows_; ++row) by_slot[first_row() + row] = RowMeta(row).birth;
+  std::vector<uint32_t> births(order_.size());
+  for (size_t i = 0; i < order_.size(); ++i) births[i] = by_slot[order_[i]];
   return births;
 }
 

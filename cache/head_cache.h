@@ -115,9 +115,9 @@ class HeadCache {
   // While decoding. By slot, what attention is to add to scores so that holes get none and merged
   // entries what they stand for; null where there is neither.
   const float* live_bias() const { return bias_.empty() ? nullptr : bias_.data(); }
-  // Rows that may go to a group, 32 at most: of all but the first and the newest entry and the
+  // Rows that may go to a group, so many at most: of all but the first and the newest entry and the
   // `exact` newest others those of the lowest S, the lowest first. By birth order.
-  std::vector<int32_t> SpareRows(int64_t exact) const;
+  std::vector<int32_t> SpareRows(int64_t exact, int64_t most) const;
   // Moves the row at `index` in birth order to a hole of a group of this origin. REQUIRES: there is
   // one that takes its birth.
   void MoveToHole(int32_t index, GroupOrigin origin, PageAccount* account);
@@ -151,7 +151,7 @@ class HeadCache {
   void WeighMass();
   // Entries of a group that was given up, to holes; places: in birth order, -1 for none.
   void PutBack(const GroupImage& gone, std::span<const int32_t> places,
-               std::span<const float> scores, const PagePool& pool);
+               std::span<const float> scores);
 
   static constexpr float kHidden = -1e30F;  // of a score: no attention at all
 

@@ -59,9 +59,8 @@ void HeadCache::HideHoles() {
   bias_.clear();
   if (groups_.groups() == 0) return;
   bias_.assign(scores_.size(), 0.0F);
-  for (int32_t slot = 0; slot < first_row(); ++slot) {
-    if (!groups_.Has(slot)) bias_[slot] = kHidden;
-  }
+  std::fill_n(bias_.begin(), first_row(), kHidden);
+  groups_.ForEachEntry([this](int32_t slot, GroupOrigin) { bias_[slot] = 0.0F; });
 }
 
 void HeadCache::ShiftRows(int32_t first_row_before) {
@@ -76,7 +75,7 @@ void HeadCache::ShiftRows(int32_t first_row_before) {
   HideHoles();
 }
 
-std::vector<int32_t> HeadCache::SpareRows(int64_t exact) const {
+std::vector<int32_t> HeadCache::SpareRows(int64_t exact, int64_t most) const {
   std::vector<int32_t> spare;
   const auto is_row = [this](int32_t slot) { return slot >= first_row(); };
   int32_t left = rows_ - (is_row(order_.front()) ? 1 : 0) - (is_row(order_.back()) ? 1 : 0);
@@ -85,8 +84,7 @@ std::vector<int32_t> HeadCache::SpareRows(int64_t exact) const {
     --left;
     if (--exact < 0) spare.push_back(i);
   }
-  const auto lowest =
-      spare.begin() + std::min<int64_t>(kGroupEntries, static_cast<int64_t>(spare.size()));
+  const auto lowest = spare.begin() + std::min<int64_t>(most, static_cast<int64_t>(spare.size()));
   std::partial_sort(spare.begin(), lowest, spare.end(), [this](int32_t a, int32_t b) {
     return std::pair(scores_[order_[a]], a) < std::pair(scores_[order_[b]], b);
   });
@@ -95,9 +93,11 @@ std::vector<int32_t> HeadCache::SpareRows(int64_t exact) const {
 }
 
 std::vector<int32_t> HeadCache::PackedBy(GroupOrigin origin) const {
+  std::vector<uint8_t> packed_by_it(scores_.size(), 0);
+  groups_.ForEachEntry([&](int32_t slot, GroupOrigin by) { packed_by_it[slot] = by == origin; });
   std::vector<int32_t> packed;
   for (int32_t i = 1; i + 1 < static_cast<int32_t>(order_.size()); ++i) {
-    if (order_[i] < first_row() && groups_.OriginOf(order_[i]) == origin) packed.push_back(i);
+    if (packed_by_it[order_[i]] != 0) packed.push_back(i);
   }
   return packed;
 }
@@ -110,7 +110,7 @@ void HeadCache::MoveToHole(int32_t index, GroupOrigin origin, PageAccount* accou
   std::vector<float> v(k.size());
   LoadKey(row, k.data());
   LoadValue(row, v.data());
-  groups_.Put(hole, k.data(), v.data(), Meta(row), *account->pool());
+  groups_.Put(hole, k.data(), v.data(), Meta(row));
   scores_[hole] = scores_[row];
   bias_[hole] = 0.0F;
   order_[index] = hole;
@@ -160,39 +160,38 @@ void HeadCache::MoveToNewGroup(const GroupKinds& kinds, int kind, std::span<cons
 void HeadCache::GiveGroupUp(PageAccount* account) {
   CONCERTINA_CHECK(live_ && groups_.holes(GroupOrigin::kFold) >= kGroupEntries,
                    "no room for a group's entries");
+  std::vector<int32_t> place_of(static_cast<size_t>(first_row()), -1);  // in the order of births
+  for (size_t i = 0; i < order_.size(); ++i) {
+    if (order_[i] < first_row()) place_of[order_[i]] = static_cast<int32_t>(i);
+  }
   // The last one leaves no gap; another with fewer entries first takes its place.
   const int32_t group = groups_.EmptiestOfLastKind();
   const GroupImage gone = groups_.Image(group);
   const int32_t last = groups_.groups() - 1;
-  const auto move = [this](int32_t from, int32_t to) {
-    *std::find(order_.begin(), order_.end(), from) = to;
-    scores_[to] = scores_[from];
-  };
-  std::vector<float> scores(kGroupEntries);
-  for (int32_t i = 0; i < kGroupEntries; ++i) scores[i] = scores_[groups_.SlotOf(group, i)];
-  std::vector<int32_t> places;  // in the order of births of the entries that lose theirs
+  std::vector<float> scores;
+  std::vector<int32_t> places;
   for (int32_t i = 0; i < kGroupEntries; ++i) {
-    const bool there = (gone.present >> i & 1U) != 0;
-    places.push_back(!there ? -1
-                            : static_cast<int32_t>(std::find(order_.begin(), order_.end(),
-                                                             groups_.SlotOf(group, i)) -
-                                                   order_.begin()));
+    const int32_t slot = groups_.SlotOf(group, i);
+    scores.push_back(scores_[slot]);
+    places.push_back(place_of[slot]);
   }
   if (group != last) {
     for (int32_t i = 0; i < kGroupEntries; ++i) {
       const int32_t from = groups_.SlotOf(last, i);
-      if (groups_.Has(from)) move(from, groups_.SlotOf(group, i));
+      if (!groups_.Has(from)) continue;
+      order_[place_of[from]] = groups_.SlotOf(group, i);
+      scores_[groups_.SlotOf(group, i)] = scores_[from];
     }
     groups_.Replace(group, groups_.Image(last));
   }
   const int32_t first_row_before = first_row();
   groups_.RemoveLast(account);
   ShiftRows(first_row_before);
-  PutBack(gone, places, scores, *account->pool());
+  PutBack(gone, places, scores);
 }
 
 void HeadCache::PutBack(const GroupImage& gone, std::span<const int32_t> places,
-                        std::span<const float> scores, const PagePool& pool) {
+                        std::span<const float> scores) {
   std::vector<float> k(static_cast<size_t>(layout_->head_dim()));
   std::vector<float> v(k.size());
   for (int32_t i = 0; i < kGroupEntries; ++i) {
@@ -200,7 +199,7 @@ void HeadCache::PutBack(const GroupImage& gone, std::span<const int32_t> places,
     groups_.LoadFrom(gone, i, k.data(), v.data());
     const int32_t hole = groups_.Hole(GroupOrigin::kFold);
     groups_.Put(hole, k.data(), v.data(),
-                {.birth = gone.births[i], .score = gone.scores[i], .mass = 1}, pool);
+                {.birth = gone.births[i], .score = gone.scores[i], .mass = 1});
     order_[places[i]] = hole;
     scores_[hole] = scores[i];
     bias_[hole] = 0.0F;

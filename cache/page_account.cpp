@@ -1,6 +1,7 @@
 #include "cache/page_account.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "absl/strings/str_cat.h"
 #include "cache/check.h"
@@ -30,6 +31,7 @@ absl::Status PageAccount::Reserve(int64_t bytes) {
 }
 
 absl::Status PageAccount::Take(int64_t pages, std::vector<PageId>* out) {
+  const std::lock_guard lock(pool_->lock());
   const int64_t taken = pages * pool_->page_bytes();
   const int64_t private_after = private_bytes() + taken;
   if (private_after > held_bytes_) {
@@ -50,6 +52,7 @@ absl::Status PageAccount::Take(int64_t pages, std::vector<PageId>* out) {
 }
 
 void PageAccount::Give(std::span<const PageId> pages) {
+  const std::lock_guard lock(pool_->lock());
   for (const PageId page : pages) {
     shared_bytes_ -= pool_->in_shared_ledger(page) ? pool_->page_bytes() : 0;
   }

@@ -10,7 +10,8 @@
 namespace concertina {
 
 // A session's account with the pool: what it reserved and what it uses. Gives the rest of its
-// reservation back when destroyed. Owned by the engine thread; the pool must outlive it.
+// reservation back when destroyed. Owned by the engine thread, but Take() and Give() may be called
+// from several threads at a time; the pool must outlive it.
 //
 // Pages in common with forks count as used by every holder, but are reserved by the pool's shared
 // ledger: an account reserves its private pages only.

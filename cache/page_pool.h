@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -26,7 +27,7 @@ using PageId = uint32_t;
 // stays within its reservation never finds the pool empty. Allocate() itself only knows about
 // pages.
 //
-// Owned by the engine thread.
+// Owned by the engine thread, but for what PageAccount does under lock().
 class PagePool {
  public:
   // Capacity is rounded down to whole pages. INVALID_ARGUMENT when that leaves none or the sizes
@@ -40,6 +41,9 @@ class PagePool {
   ~PagePool();
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
+
+  // Held while accounts take or give back pages: heads evict side by side.
+  std::mutex& lock() { return lock_; }
 
   // Appends `pages` ids to `out`, or nothing at all: false when fewer are free. Contents are
   // undefined.
@@ -94,6 +98,7 @@ class PagePool {
   int64_t reserved_bytes_ = 0;
   std::vector<PageId> free_;      // last freed first
   std::vector<PageState> pages_;  // of every page ever given out
+  std::mutex lock_;
 };
 
 }  // namespace concertina

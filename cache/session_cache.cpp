@@ -37,6 +37,7 @@ SessionCache::SessionCache(PagePool* pool, CacheShape shape, EntryType type,
                    "pictures are given a budget that nothing holds them to");
   CONCERTINA_CHECK(!images.merge || (images.share > 0 && rotate_ && !policy_->merges()),
                    "pictures' entries cannot be merged here");
+  scratch_.resize(static_cast<size_t>(shape.kv_heads));
   heads_.assign(static_cast<size_t>(shape.layers) * shape.kv_heads,
                 HeadCache(&layout_, packs() ? &packing_->kinds() : nullptr));
 }

@@ -183,6 +183,10 @@ class SessionCache final : public ConversationCache {
   float* LiveScores(int layer, int head) { return Head(layer, head).live_scores(); }
   // Evicts until the layer is within its share at seen() + 1; returns how many entries went.
   int64_t EvictLayer(int layer);
+  // The same head by head: after BeginEviction(), EvictHead() once for every head of the layer, by
+  // several threads at a time if you like.
+  void BeginEviction(int layer);
+  int64_t EvictHead(int layer, int head);
   // seen += 1. REQUIRES: every layer was appended to.
   void CommitToken();
   // Takes back the entries of a token that could not be finished.
@@ -237,9 +241,9 @@ class SessionCache final : public ConversationCache {
   int64_t LastingSharedBytes() const;
   // The rules of the fold or step under way.
   const TurnRules& step_rules() const { return prefill_tokens_ > 0 ? next_rules_ : rules_; }
-  int64_t EvictDownTo(int layer, int32_t share);
+  int64_t EvictToCap(int layer, int head);
   // Of a layer's share, every head's part while decoding.
-  std::vector<int32_t> HeadCaps(int layer, int32_t share) const;
+  void SetCaps(int layer, int32_t share);
   // LayerView::fading of a fold after which `seen` tokens were seen.
   std::vector<float> FadingAt(int64_t seen) const;
   // New pins may move entries from deep layers to shallow ones, which are folded first: before the
@@ -262,14 +266,13 @@ class SessionCache final : public ConversationCache {
   absl::Status StoreHead(int layer, int head, const LayerPrompt& prompt,
                          std::span<const int32_t> rows, std::span<const GroupImage> images);
   bool OpenGroup(std::vector<int32_t> rows, HeadCache* cache);
-  int64_t EvictPacked(int layer);
-  int64_t ShrinkHead(int layer, HeadCache* cache);
-  // Its scores are in scratch_.
-  DecodeView HeadView(int layer, int32_t cap, const HeadCache& cache, const EntryReader& entries);
-  int32_t VictimOf(int layer, int32_t cap, const HeadCache& cache);
+  int64_t ShrinkHead(int layer, int head);
+  // Its scores are in scratch_[head].
+  DecodeView HeadView(int layer, int head, int32_t cap, const EntryReader& entries);
+  int32_t VictimOf(int layer, int head);
   // `may_go`: as DecodeView has it.
-  std::vector<int32_t> PackedVictims(int layer, const HeadCache& cache,
-                                     std::span<const int32_t> may_go, int32_t count);
+  std::vector<int32_t> PackedVictims(int layer, int head, std::span<const int32_t> may_go,
+                                     int32_t count);
   std::vector<uint32_t> LiveBirths() const;
   absl::Status RotateKeys(const PositionMap& next, const RotateFn& rotate);
 
@@ -303,9 +306,10 @@ class SessionCache final : public ConversationCache {
   std::vector<std::vector<float>> concentrations_;  // of the layers measured so far
   bool intact_ = true;
   bool decoding_ = false;
-  bool step_open_ = false;  // a decode step has appended to some layer
-  std::vector<float> scratch_;
-  std::vector<PageId> fresh_;  // MakeRoom's
+  bool step_open_ = false;                   // a decode step has appended to some layer
+  std::vector<int32_t> caps_;                // by head, of the layer that is being evicted from
+  std::vector<std::vector<float>> scratch_;  // likewise
+  std::vector<PageId> fresh_;                // MakeRoom's
 };
 
 }  // namespace concertina

@@ -58,25 +58,35 @@ absl::Status SessionCache::AppendToken(int layer, const float* k, const float* v
 }
 
 int64_t SessionCache::EvictLayer(int layer) {
-  CONCERTINA_CHECK(step_open_ && layer < next_layer_, "eviction before the layer's append");
-  return packs() ? EvictPacked(layer) : EvictDownTo(layer, ShareWithinBytes(layer));
+  BeginEviction(layer);
+  int64_t evicted = 0;
+  for (int head = 0; head < shape_.kv_heads; ++head) evicted += EvictHead(layer, head);
+  return evicted;
 }
 
-int64_t SessionCache::EvictDownTo(int layer, int32_t share) {
-  const std::vector<int32_t> caps =
-      policy_->splits_heads() ? HeadCaps(layer, share) : std::vector<int32_t>();
+void SessionCache::BeginEviction(int layer) {
+  CONCERTINA_CHECK(step_open_ && layer < next_layer_, "eviction before the layer's append");
+  if (!packs()) SetCaps(layer, ShareWithinBytes(layer));
+}
+
+int64_t SessionCache::EvictHead(int layer, int head) {
+  return packs() ? ShrinkHead(layer, head) : EvictToCap(layer, head);
+}
+
+int64_t SessionCache::EvictToCap(int layer, int head) {
+  HeadCache& cache = Head(layer, head);
   int64_t evicted = 0;
-  for (int head = 0; head < shape_.kv_heads; ++head) {
-    HeadCache& cache = Head(layer, head);
-    const int32_t cap = caps.empty() ? share : caps[head];
-    for (; cache.entries() > cap; ++evicted) {
-      cache.RemoveInBirthOrder(VictimOf(layer, cap, cache), &account_);
-    }
+  for (; cache.entries() > caps_[head]; ++evicted) {
+    cache.RemoveInBirthOrder(VictimOf(layer, head), &account_);
   }
   return evicted;
 }
 
-std::vector<int32_t> SessionCache::HeadCaps(int layer, int32_t share) const {
+void SessionCache::SetCaps(int layer, int32_t share) {
+  if (!policy_->splits_heads()) {
+    caps_.assign(static_cast<size_t>(shape_.kv_heads), share);
+    return;
+  }
   std::vector<int32_t> folded;
   std::vector<int32_t> holds;
   for (int head = 0; head < shape_.kv_heads; ++head) {
@@ -84,18 +94,17 @@ std::vector<int32_t> SessionCache::HeadCaps(int layer, int32_t share) const {
     holds.push_back(EntriesIn(layer, head));
   }
   const int32_t floor = step_rules().floor();
-  std::vector<int32_t> caps = SplitAsFolded(int64_t{share} * shape_.kv_heads, folded, holds, floor);
+  caps_ = SplitAsFolded(int64_t{share} * shape_.kv_heads, folded, holds, floor);
   if (budget_.unit == Budget::Unit::kBytes) {
     const int64_t pages = layout_.PagesFor(share) * shape_.kv_heads;
-    FitPages(pages, static_cast<int32_t>(layout_.entries_per_page()), holds, floor, &caps);
+    FitPages(pages, static_cast<int32_t>(layout_.entries_per_page()), holds, floor, &caps_);
   }
-  return caps;
 }
 
-DecodeView SessionCache::HeadView(int layer, int32_t cap, const HeadCache& cache,
-                                  const EntryReader& entries) {
-  cache.ScoresInBirthOrder(&scratch_);
-  return {.scores = scratch_,
+DecodeView SessionCache::HeadView(int layer, int head, int32_t cap, const EntryReader& entries) {
+  const HeadCache& cache = Head(layer, head);
+  cache.ScoresInBirthOrder(&scratch_[head]);
+  return {.scores = scratch_[head],
           .cap = cap,
           .anchors_at_fold = cache.entries_at_fold(),
           .layer = layer,
@@ -103,16 +112,17 @@ DecodeView SessionCache::HeadView(int layer, int32_t cap, const HeadCache& cache
           .entries = &entries};
 }
 
-int32_t SessionCache::VictimOf(int layer, int32_t cap, const HeadCache& cache) {
-  const LiveEntries entries(cache);
-  return policy_->Victim(HeadView(layer, cap, cache, entries), rules_);
+int32_t SessionCache::VictimOf(int layer, int head) {
+  const LiveEntries entries(Head(layer, head));
+  return policy_->Victim(HeadView(layer, head, caps_[head], entries), rules_);
 }
 
-std::vector<int32_t> SessionCache::PackedVictims(int layer, const HeadCache& cache,
+std::vector<int32_t> SessionCache::PackedVictims(int layer, int head,
                                                  std::span<const int32_t> may_go, int32_t count) {
+  const HeadCache& cache = Head(layer, head);
   const LiveEntries entries(cache);
   const std::vector<uint32_t> births = cache.BirthsInBirthOrder();
-  DecodeView view = HeadView(layer, cache.entries() - 1, cache, entries);
+  DecodeView view = HeadView(layer, head, cache.entries() - 1, entries);
   view.births = births;
   view.may_go = may_go;
   return policy_->Victims(view, count);

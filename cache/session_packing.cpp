@@ -30,8 +30,10 @@ void Raise(std::vector<Tier>* tiers, Tier from, Tier to, std::span<const int32_t
   }
 }
 
-// Rows of the newest tokens that decoding keeps exact, where a head can afford it.
-constexpr int64_t kExactWindow = 4;
+// The newest tokens that decoding keeps exact, where a head can afford it, and how many more come
+// together before they go to groups at once: memory that nothing else reads costs the most of it.
+constexpr int64_t kExactNewest = 2;
+constexpr int64_t kMovedAtOnce = 4;
 
 // Of a head with so many groups, one can go at a time.
 constexpr int32_t kPlentyOfGroups = 5;
@@ -186,20 +188,13 @@ absl::Status SessionCache::StoreHead(int layer, int head, const LayerPrompt& pro
   return absl::OkStatus();
 }
 
-int64_t SessionCache::EvictPacked(int layer) {
-  int64_t evicted = 0;
-  for (int head = 0; head < shape_.kv_heads; ++head) {
-    evicted += ShrinkHead(layer, &Head(layer, head));
-  }
-  return evicted;
-}
-
 // What is done depends on counts alone, so that all heads of a layer hold as many entries.
 //
 // With groups to spare, the least of what the last fold packed makes room for the newest tokens:
 // a group of it at a time, so that these stay exact for a while and then have groups of their own.
 // With few groups, every token takes the place of one entry.
-int64_t SessionCache::ShrinkHead(int layer, HeadCache* cache) {
+int64_t SessionCache::ShrinkHead(int layer, int head) {
+  HeadCache* cache = &Head(layer, head);
   const int64_t limit = packing_->HeadLimit(layer, seen_ + 1);
   const int64_t affordable = limit / layout_.entry_payload_bytes() / 8;
   const GroupStore& groups = cache->groups();
@@ -211,13 +206,16 @@ int64_t SessionCache::ShrinkHead(int layer, HeadCache* cache) {
     const bool plenty = groups.groups() >= kPlentyOfGroups;
     if (!plenty || groups.EmptiestOfLastKind() < 0) cache->SettleGroups();
     const GroupOrigin open = plenty ? GroupOrigin::kDecode : GroupOrigin::kFold;
+    const int64_t moved = plenty ? std::clamp<int64_t>(affordable, 1, kMovedAtOnce) : 1;
+    const int32_t holes = groups.holes(open);
     std::vector<int32_t> spare;
     if (groups.TakesBirth(static_cast<uint32_t>(seen_))) {
-      spare = cache->SpareRows(plenty ? std::min(kExactWindow, affordable) : 0);
+      spare = cache->SpareRows(plenty ? std::min(kExactNewest, affordable) : 0,
+                               holes > 0 ? std::min<int64_t>(moved, holes) : kGroupEntries);
     }
-    if (!spare.empty() && groups.holes(open) > 0) {
-      cache->MoveToHole(spare.front(), open, &account_);
-    } else if (OpenGroup(std::move(spare), cache)) {
+    if (holes > 0 && static_cast<int64_t>(spare.size()) >= std::min<int64_t>(moved, holes)) {
+      for (const int32_t index : spare) cache->MoveToHole(index, open, &account_);
+    } else if (holes == 0 && OpenGroup(std::move(spare), cache)) {
       continue;
     } else if (groups.holes(GroupOrigin::kFold) >= kGroupEntries) {
       cache->GiveGroupUp(&account_);
@@ -229,7 +227,7 @@ int64_t SessionCache::ShrinkHead(int layer, HeadCache* cache) {
                                 ? 1
                                 : std::min(kGroupEntries - groups.holes(GroupOrigin::kFold),
                                            static_cast<int32_t>(may_go.size()));
-      const std::vector<int32_t> victims = PackedVictims(layer, *cache, may_go, count);
+      const std::vector<int32_t> victims = PackedVictims(layer, head, may_go, count);
       for (auto victim = victims.rbegin(); victim != victims.rend(); ++victim) {
         cache->RemoveInBirthOrder(*victim, &account_);
         ++evicted;

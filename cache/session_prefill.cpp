@@ -226,11 +226,10 @@ absl::Status SessionCache::MakeWayForPins() {
     if (absl::Status made = MakeRoom(layer, 0); !made.ok()) {
       return made;
     }
+    SetCaps(layer, step_.shares[layer]);
     for (int head = 0; head < shape_.kv_heads; ++head) {
       Head(layer, head).BeginLive();
-    }
-    EvictDownTo(layer, step_.shares[layer]);
-    for (int head = 0; head < shape_.kv_heads; ++head) {
+      EvictToCap(layer, head);
       Head(layer, head).EndLive(policy_->needs_scores(), *account_.pool());
     }
   }

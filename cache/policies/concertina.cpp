@@ -50,6 +50,9 @@ class Concertina final : public Policy {
   }
 
   int32_t DoVictim(const DecodeView& head) const override { return LeastAttended(head); }
+  std::vector<int32_t> DoVictims(const DecodeView& head, int32_t count) const override {
+    return LeastAttended(head, count);
+  }
 
  private:
   double slope_r_;

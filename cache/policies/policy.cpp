@@ -179,7 +179,7 @@ int32_t Policy::Victim(const DecodeView& head, const TurnRules& rules) const {
 }
 
 std::vector<int32_t> Policy::Victims(const DecodeView& head, int32_t count) const {
-  std::vector<int32_t> shown = Shown(head);
+  const std::vector<int32_t> shown = Shown(head);
   CONCERTINA_CHECK(count <= static_cast<int32_t>(shown.size()) - 2, "too few entries may go");
   std::vector<float> scores;
   std::vector<uint32_t> births;
@@ -187,26 +187,46 @@ std::vector<int32_t> Policy::Victims(const DecodeView& head, int32_t count) cons
     scores.push_back(head.scores[index]);
     if (!head.births.empty()) births.push_back(head.births[index]);
   }
+  const SomeEntries some(*head.entries, shown);
+  const auto after_fold = std::lower_bound(shown.begin(), shown.end(), head.anchors_at_fold);
+  std::vector<int32_t> victims =
+      DoVictims({.scores = scores,
+                 .cap = static_cast<int32_t>(shown.size()) - 1,
+                 .anchors_at_fold = static_cast<int32_t>(after_fold - shown.begin()),
+                 .layer = head.layer,
+                 .head_dim = head.head_dim,
+                 .entries = &some,
+                 .births = births},
+                count);
+  std::ranges::sort(victims);
+  CONCERTINA_CHECK(static_cast<int32_t>(victims.size()) == count && victims.front() >= 1 &&
+                       victims.back() + 1 < static_cast<int32_t>(shown.size()),
+                   "a policy must not delete the first or the newest entry");
+  for (int32_t& victim : victims) victim = shown[victim];
+  return victims;
+}
+
+std::vector<int32_t> Policy::DoVictims(const DecodeView& head, int32_t count) const {
+  std::vector<int32_t> left(head.scores.size());
+  std::iota(left.begin(), left.end(), 0);
+  std::vector<float> scores(head.scores.begin(), head.scores.end());
+  std::vector<uint32_t> births(head.births.begin(), head.births.end());
   std::vector<int32_t> victims;
   for (; count > 0; --count) {
-    const SomeEntries some(*head.entries, shown);
-    const auto after_fold = std::lower_bound(shown.begin(), shown.end(), head.anchors_at_fold);
-    const int32_t victim =
-        DoVictim({.scores = scores,
-                  .cap = static_cast<int32_t>(shown.size()) - 1,
-                  .anchors_at_fold = static_cast<int32_t>(after_fold - shown.begin()),
-                  .layer = head.layer,
-                  .head_dim = head.head_dim,
-                  .entries = &some,
-                  .births = births});
-    CONCERTINA_CHECK(victim >= 1 && victim + 1 < static_cast<int32_t>(shown.size()),
-                     "a policy must not delete the first or the newest entry");
-    victims.push_back(shown[victim]);
-    shown.erase(shown.begin() + victim);
+    const SomeEntries some(*head.entries, left);
+    const auto after_fold = std::lower_bound(left.begin(), left.end(), head.anchors_at_fold);
+    DecodeView now = head;
+    now.scores = scores;
+    now.cap = static_cast<int32_t>(left.size()) - 1;
+    now.anchors_at_fold = static_cast<int32_t>(after_fold - left.begin());
+    now.entries = &some;
+    now.births = births;
+    const int32_t victim = DoVictim(now);
+    victims.push_back(left.at(static_cast<size_t>(victim)));
+    left.erase(left.begin() + victim);
     scores.erase(scores.begin() + victim);
     if (!births.empty()) births.erase(births.begin() + victim);
   }
-  std::ranges::sort(victims);
   return victims;
 }
 

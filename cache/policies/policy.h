@@ -162,6 +162,9 @@ class Policy {
   // With TurnRules or DecodeView::may_go `head` has no more than the entries that may go, framed by
   // the first and the newest.
   virtual int32_t DoVictim(const DecodeView& head) const = 0;
+  // DoVictim() of these entries, of those that leaves, and so on; in any order. To be overridden
+  // only by what is faster.
+  virtual std::vector<int32_t> DoVictims(const DecodeView& head, int32_t count) const;
 
  private:
   Selection SelectSplit(const LayerView& layer, int32_t keep, const TurnRules& rules) const;

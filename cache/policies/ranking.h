@@ -54,6 +54,8 @@ inline float MeanAttention(const LayerView& layer, int32_t head, int32_t index) 
 // quarter: whole pictures and texts are among them, and S alone would take their end
 // (docs/precision.md).
 int32_t LeastAttended(const DecodeView& head);
+// One after another; its cap is one below its entries.
+std::vector<int32_t> LeastAttended(const DecodeView& head, int32_t count);
 
 // How many of the newest entries stay whatever they are worth where entries are packed: few queries
 // have seen them, and at a few bits each they cost little (docs/precision.md).

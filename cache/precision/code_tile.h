@@ -37,8 +37,11 @@ struct TileCodes {
 void PackTile(const TileCodes& codes, int bits, uint8_t* tile);
 void UnpackTile(const uint8_t* tile, int bits, TileCodes* codes);
 
-// One code of a packed tile; SetCode leaves the others as they are.
-uint8_t GetCode(const uint8_t* tile, int bits, int depth, int lane);
-void SetCode(uint8_t code, int bits, int depth, int lane, uint8_t* tile);
+// The codes of a packed tile's lane, of all depths, or those at one depth, of all lanes. Set leaves
+// the others as they are.
+void GetLane(const uint8_t* tile, int bits, int lane, uint8_t* codes);
+void SetLane(const uint8_t* codes, int bits, int lane, uint8_t* tile);
+void GetDepth(const uint8_t* tile, int bits, int depth, uint8_t* codes);
+void SetDepth(const uint8_t* codes, int bits, int depth, uint8_t* tile);
 
 }  // namespace concertina

@@ -40,6 +40,21 @@ EntryMeta GroupStore::Meta(int32_t slot) const {
   return meta;
 }
 
+void GroupStore::LoadBirths(std::span<uint32_t> births) const {
+  for (int32_t group = 0; group < groups(); ++group) {
+    const Ref& ref = refs_[group];
+    const int64_t at = ref.offset + LayoutOf(ref).bytes();
+    const std::span<uint32_t> to = births.subspan(SlotOf(group, 0), kGroupEntries);
+    if (long_births_) {
+      Read(at, kGroupEntries * int64_t{sizeof(uint32_t)}, to.data());
+      continue;
+    }
+    uint16_t stored[kGroupEntries];
+    Read(at, sizeof(stored), stored);
+    std::ranges::copy(stored, to.begin());
+  }
+}
+
 void GroupStore::SetScore(int32_t slot, uint16_t score, const PagePool& pool) {
   const Ref& ref = refs_[GroupOf(slot)];
   const int64_t at = ref.offset + LayoutOf(ref).bytes() + kGroupEntries * (long_births_ ? 4 : 2) +
@@ -102,12 +117,9 @@ int32_t GroupStore::EmptiestOfLastKind() const {
   return emptiest;
 }
 
-int32_t GroupStore::holes(GroupOrigin origin) const {
-  int32_t count = 0;
-  for (const Ref& ref : refs_) {
-    count += ref.origin == origin ? kGroupEntries - std::popcount(ref.present) : 0;
-  }
-  return count;
+void GroupStore::CountHoles() {
+  std::ranges::fill(holes_, 0);
+  for (const Ref& ref : refs_) HolesOf(ref) += kGroupEntries - std::popcount(ref.present);
 }
 
 int32_t GroupStore::Hole(GroupOrigin origin) const {
@@ -121,10 +133,10 @@ int32_t GroupStore::Hole(GroupOrigin origin) const {
 
 void GroupStore::Settle() {
   for (Ref& ref : refs_) ref.origin = GroupOrigin::kFold;
+  CountHoles();
 }
 
-void GroupStore::Put(int32_t slot, const float* k, const float* v, EntryMeta meta,
-                     const PagePool& pool) {
+void GroupStore::Put(int32_t slot, const float* k, const float* v, EntryMeta meta) {
   CONCERTINA_CHECK(GroupOf(slot) >= 0 && !Has(slot) && TakesBirth(meta.birth), "no such hole");
   Ref& ref = refs_[GroupOf(slot)];
   const GroupLayout& layout = LayoutOf(ref);
@@ -140,14 +152,17 @@ void GroupStore::Put(int32_t slot, const float* k, const float* v, EntryMeta met
   const int64_t births = ref.offset + layout.bytes();
   const int64_t width = long_births_ ? 4 : 2;
   Write(births + IndexOf(slot) * width, width, &meta.birth);
+  Write(births + kGroupEntries * width + IndexOf(slot) * int64_t{2}, 2, &meta.score);
   ref.present |= 1U << IndexOf(slot);
+  --HolesOf(ref);
   ++entries_;
-  SetScore(slot, meta.score, pool);
 }
 
 void GroupStore::Remove(int32_t slot) {
   CONCERTINA_CHECK(Has(slot), "no entry in this slot");
-  refs_[GroupOf(slot)].present &= ~(1U << IndexOf(slot));
+  Ref& ref = refs_[GroupOf(slot)];
+  ref.present &= ~(1U << IndexOf(slot));
+  ++HolesOf(ref);
   --entries_;
 }
 
@@ -206,6 +221,7 @@ void GroupStore::Store(std::span<const GroupImage> images, bool long_births,
     entries_ += image.members();
     payload_bytes_ += static_cast<int64_t>(image.codes.size());
   }
+  CountHoles();
   Refresh();
 }
 
@@ -221,7 +237,8 @@ void GroupStore::Append(const GroupImage& image, std::span<const PageId> pages,
   WriteImage(refs_.back(), image);
   entries_ += image.members();
   payload_bytes_ += static_cast<int64_t>(image.codes.size());
-  Refresh();
+  CountHoles();
+  Refresh(groups() - 1);
 }
 
 void GroupStore::RemoveLast(PageAccount* account) {
@@ -234,7 +251,8 @@ void GroupStore::RemoveLast(PageAccount* account) {
   account->Give(std::span<const PageId>(ids_).subspan(needed));
   ids_.resize(needed);
   bases_.resize(needed);
-  Refresh();
+  CountHoles();
+  Refresh(groups());
 }
 
 void GroupStore::Replace(int32_t group, const GroupImage& image) {
@@ -244,6 +262,7 @@ void GroupStore::Replace(int32_t group, const GroupImage& image) {
   ref.present = image.present;
   ref.origin = image.origin;
   WriteImage(ref, image);
+  CountHoles();
   Refresh();
 }
 
@@ -264,6 +283,7 @@ void GroupStore::ReleaseAll(PageAccount* account) {
   ids_.clear();
   bases_.clear();
   refs_.clear();
+  CountHoles();
   high_ = entries_ = 0;
   payload_bytes_ = 0;
   EndLive();
@@ -272,6 +292,7 @@ void GroupStore::ReleaseAll(PageAccount* account) {
 void GroupStore::ShareGroupsOf(const GroupStore& other) {
   CONCERTINA_CHECK(refs_.empty() && !other.live_, "groups are shared while in use");
   refs_ = other.refs_;
+  std::ranges::copy(other.holes_, holes_);
   high_ = other.high_;
   entries_ = other.entries_;
   payload_bytes_ = other.payload_bytes_;
@@ -365,12 +386,14 @@ void GroupStore::EndLive() {
   std::vector<int32_t>().swap(members_);
 }
 
-void GroupStore::Refresh() {
+void GroupStore::Refresh(int32_t first) {
   if (!live_) return;
-  addresses_.clear();
-  members_.assign(refs_.size(), kGroupEntries);
-  copies_.assign(refs_.size(), {});
-  for (size_t i = 0; i < refs_.size(); ++i) addresses_.push_back(Codes(refs_[i], &copies_[i]));
+  addresses_.resize(refs_.size());
+  members_.resize(refs_.size(), kGroupEntries);
+  copies_.resize(refs_.size());
+  for (auto i = static_cast<size_t>(first); i < refs_.size(); ++i) {
+    addresses_[i] = Codes(refs_[i], &copies_[i]);
+  }
 }
 
 }  // namespace concertina

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -37,15 +38,27 @@ class GroupStore {
   int last_kind() const { return refs_.back().kind; }
   int32_t slots() const { return SlotsOf(high_) + SlotsOf(groups() - high_); }
   // Places without an entry in groups of this origin.
-  int32_t holes(GroupOrigin origin) const;
+  int32_t holes(GroupOrigin origin) const { return holes_[static_cast<size_t>(origin)]; }
   int64_t payload_bytes() const { return payload_bytes_; }
   int64_t pages() const { return static_cast<int64_t>(ids_.size()); }
   std::span<const PageId> page_ids() const { return ids_; }
   bool TakesBirth(uint32_t birth) const { return long_births_ || birth < kShortBirths; }
 
   bool Has(int32_t slot) const;
+  // f(slot, origin) for every entry.
+  template <typename F>
+  void ForEachEntry(F f) const {
+    for (int32_t group = 0; group < groups(); ++group) {
+      const int32_t first = SlotOf(group, 0);
+      for (uint32_t left = refs_[group].present; left != 0; left &= left - 1) {
+        f(first + std::countr_zero(left), refs_[group].origin);
+      }
+    }
+  }
   // The entry there. REQUIRES: Has(slot).
   EntryMeta Meta(int32_t slot) const;
+  // Births by slot, of any number where there is no entry. REQUIRES: as many as slots() or more.
+  void LoadBirths(std::span<uint32_t> births) const;
   // REQUIRES: the page it lies in is this store's own, if it changes anything.
   void SetScore(int32_t slot, uint16_t score, const PagePool& pool);
   void LoadKey(int32_t slot, float* k) const;
@@ -59,12 +72,11 @@ class GroupStore {
   int32_t EmptiestOfLastKind() const;
   // A slot without an entry, of the last such group that has one; -1: there is none.
   int32_t Hole(GroupOrigin origin) const;
-  // REQUIRES: Has(slot).
-  GroupOrigin OriginOf(int32_t slot) const { return refs_[GroupOf(slot)].origin; }
   // All groups become the last fold's.
   void Settle();
-  // Stores an entry there (PutInGroup). REQUIRES: a hole, TakesBirth(meta.birth).
-  void Put(int32_t slot, const float* k, const float* v, EntryMeta meta, const PagePool& pool);
+  // Stores an entry there (PutInGroup). REQUIRES: a hole, TakesBirth(meta.birth), in pages that are
+  // this store's own.
+  void Put(int32_t slot, const float* k, const float* v, EntryMeta meta);
   void Remove(int32_t slot);
 
   // All groups, out of their pages; Store() puts them back in the same order.
@@ -129,13 +141,17 @@ class GroupStore {
   void Write(int64_t offset, int64_t bytes, const void* from);
   void WriteImage(const Ref& ref, const GroupImage& image);
   void AddPages(std::span<const PageId> pages, const PagePool& pool);
-  void Refresh();
+  int32_t& HolesOf(const Ref& ref) { return holes_[static_cast<size_t>(ref.origin)]; }
+  void CountHoles();
+  // Live: learns where groups from `first` on lie.
+  void Refresh(int32_t first = 0);
 
   const GroupKinds* kinds_;
   int64_t page_bytes_;
   std::vector<Ref> refs_;
   int32_t high_ = 0;  // groups of the better kind
   int32_t entries_ = 0;
+  int32_t holes_[2] = {};  // by origin
   int64_t payload_bytes_ = 0;
   bool long_births_ = false;
   std::vector<PageId> ids_;

@@ -48,17 +48,26 @@ Grid KeyGrid(const GroupLayout& layout, const uint8_t* group, int64_t channel) {
   return {group[layout.key_scales() + channel], Zero(group + layout.key_zeros(), channel)};
 }
 
-// What RowCodes needs of every channel's grid.
-struct KeyGrids {
-  KeyGrids(const GroupLayout& layout, const uint8_t* group) {
-    for (int64_t c = 0; c < layout.head_dim(); ++c) {
-      const Grid grid = KeyGrid(layout, group, c);
-      inverse.push_back(1.0F / FromSmallScale(grid.scale));
-      offset.push_back(0.5F * static_cast<float>(grid.zero));
-    }
+// Codes of one entry's n channels, at most kTileDepth, that have these grids.
+CONCERTINA_ISA_CLONES
+void KeyCodes(const uint8_t* scales, const uint8_t* zeros, const float* k, int64_t n, int levels,
+              uint8_t* codes) {
+  float inverse[kTileDepth];
+  float offset[kTileDepth];
+  for (int64_t c = 0; c < n; ++c) {
+    inverse[c] = 1.0F / FromSmallScale(scales[c]);
+    offset[c] = 0.5F * static_cast<float>(Zero(zeros, c));
   }
-  std::vector<float> inverse, offset;
-};
+  RowCodes(k, inverse, offset, n, levels, codes);
+}
+
+// f(first channel, how many) for every block of channels.
+template <typename F>
+void ForEachBlock(int64_t channels, F f) {
+  for (int64_t c = 0; c < channels; c += kTileDepth) {
+    f(c, std::min<int64_t>(kTileDepth, channels - c));
+  }
+}
 
 // A channel's codes and their errors, all entries at a time, and what the channels after it make up
 // for: `wanted` is [channel in order][entry], from this channel on, `keys` what its entries are.
@@ -116,37 +125,51 @@ void QuantiseKeys(const GroupLayout& layout, const float* k, int count, const Ke
   if (!feedback.none()) {
     FeedbackCodes(layout, group, k, count, feedback, &codes);
   } else {
-    const KeyGrids grids(layout, group);
     for (int64_t entry = 0; entry < count; ++entry) {
-      RowCodes(k + entry * d, grids.inverse.data(), grids.offset.data(), d,
-               Levels(layout.bits().key), codes.Row(entry));
+      ForEachBlock(d, [&](int64_t c, int64_t n) {
+        KeyCodes(group + layout.key_scales() + c, group + layout.key_zeros() + c, k + entry * d + c,
+                 n, Levels(layout.bits().key), codes.Row(entry) + c);
+      });
     }
   }
   PackKeys(layout, codes, group);
 }
 
-// Where a channel's grid ends more than a scale before the newcomer's element, it is widened and
-// the codes of the entries there are rounded to it.
+// Whether the grid of each of n channels ends more than a scale before the newcomer's element.
+CONCERTINA_ISA_CLONES
+void FarChannels(const uint8_t* scales, const uint8_t* zeros, const float* k, int64_t n, int levels,
+                 uint8_t* far) {
+  const auto highest = static_cast<uint8_t>(levels);
+  for (int64_t c = 0; c < n; ++c) {
+    const float scale = FromSmallScale(scales[c]);
+    const int8_t zero = Zero(zeros, c);
+    const bool near =
+        (k[c] >= Element(0, scale, zero) - scale) & (k[c] <= Element(highest, scale, zero) + scale);
+    far[c] = near ? 0 : 1;
+  }
+}
+
+// Widens a channel's grid to the newcomer's element; the codes of the entries there are rounded to
+// it.
 void WidenChannel(const GroupLayout& layout, int64_t c, float element, uint32_t present,
                   uint8_t* group) {
+  if (!std::isfinite(element)) return;
   const int bits = layout.bits().key;
   uint8_t& scale_byte = group[layout.key_scales() + c];
   uint8_t& zero_byte = group[layout.key_zeros() + c];
   const float scale = FromSmallScale(scale_byte);
   const auto zero = static_cast<int8_t>(zero_byte);
-  const float lowest = Element(0, scale, zero);
-  const float highest = Element(static_cast<uint8_t>(Levels(bits)), scale, zero);
-  const bool near = element >= lowest - scale && element <= highest + scale;
-  if (near || !std::isfinite(element)) return;
   const auto depth = static_cast<int>(c % kTileDepth);
-  const auto tile = [&](int entry) {
-    return group + layout.key_tile(entry / kTileLanes, c / kTileDepth);
-  };
+  const auto tile = [&](int half) { return group + layout.key_tile(half, c / kTileDepth); };
+  uint8_t codes[kGroupEntries];
+  for (int half = 0; half < 2; ++half) {
+    GetDepth(tile(half), bits, depth, codes + half * kTileLanes);
+  }
   float elements[kGroupEntries];
   float low = element;
   float high = element;
   for (int i = 0; i < kGroupEntries; ++i) {
-    elements[i] = Element(GetCode(tile(i), bits, depth, i % kTileLanes), scale, zero);
+    elements[i] = Element(codes[i], scale, zero);
     if ((present >> i & 1U) == 0) continue;
     low = std::min(low, elements[i]);
     high = std::max(high, elements[i]);
@@ -154,11 +177,27 @@ void WidenChannel(const GroupLayout& layout, int64_t c, float element, uint32_t 
   const Grid grid = GridFor(low, high, Levels(bits));
   scale_byte = grid.scale;
   zero_byte = static_cast<uint8_t>(grid.zero);
-  uint8_t codes[kGroupEntries];
   GridCodes(elements, grid, kGroupEntries, Levels(bits), codes);
-  for (int i = 0; i < kGroupEntries; ++i) {
-    SetCode(codes[i], bits, depth, i % kTileLanes, tile(i));
+  for (int half = 0; half < 2; ++half) {
+    SetDepth(codes + half * kTileLanes, bits, depth, tile(half));
   }
+}
+
+// Up to 32 of the newcomer's channels, from c on.
+void PutKeys(const GroupLayout& layout, int index, int64_t c, int64_t n, const float* k,
+             uint32_t present, uint8_t* group) {
+  const int bits = layout.bits().key;
+  const uint8_t* scales = group + layout.key_scales() + c;
+  const uint8_t* zeros = group + layout.key_zeros() + c;
+  uint8_t far[kTileDepth];
+  FarChannels(scales, zeros, k, n, Levels(bits), far);
+  for (int64_t i = 0; i < n; ++i) {
+    if (far[i] != 0) WidenChannel(layout, c + i, k[i], present, group);
+  }
+  uint8_t codes[kTileDepth] = {};
+  KeyCodes(scales, zeros, k, n, Levels(bits), codes);
+  SetLane(codes, bits, index % kTileLanes,
+          group + layout.key_tile(index / kTileLanes, c / kTileDepth));
 }
 
 // The lowest and the highest of n elements; some number or NaN where NaN is among them.
@@ -188,28 +227,27 @@ void Ends(const float* x, int64_t n, float* low, float* high) {
   }
 }
 
-// An entry's codes; its grids go into the group.
-void ValueCodes(const GroupLayout& layout, const float* v, int64_t entry, uint8_t* codes,
-                uint8_t* group) {
+// An entry's codes of n channels of a block; their grid goes into the group.
+void ValueBlock(const GroupLayout& layout, int64_t block, const float* v, int64_t n, int64_t entry,
+                uint8_t* codes, uint8_t* group) {
   const int levels = Levels(layout.bits().value);
-  for (int64_t block = 0; block < layout.blocks(); ++block) {
-    const float* x = v + block * kTileDepth;
-    const int64_t n = std::min<int64_t>(kTileDepth, layout.head_dim() - block * kTileDepth);
-    float low;
-    float high;
-    Ends(x, n, &low, &high);
-    const Grid grid = GridFor(low, high, levels);
-    const int64_t at = block * kGroupEntries + entry;
-    group[layout.value_scales() + at] = grid.scale;
-    group[layout.value_zeros() + at] = static_cast<uint8_t>(grid.zero);
-    GridCodes(x, grid, n, levels, codes + block * kTileDepth);
-  }
+  float low;
+  float high;
+  Ends(v, n, &low, &high);
+  const Grid grid = GridFor(low, high, levels);
+  const int64_t at = block * kGroupEntries + entry;
+  group[layout.value_scales() + at] = grid.scale;
+  group[layout.value_zeros() + at] = static_cast<uint8_t>(grid.zero);
+  GridCodes(v, grid, n, levels, codes);
 }
 
 void QuantiseValues(const GroupLayout& layout, const float* v, int count, uint8_t* group) {
   GroupCodes codes(layout.channels());
   for (int64_t entry = 0; entry < count; ++entry) {
-    ValueCodes(layout, v + entry * layout.head_dim(), entry, codes.Row(entry), group);
+    ForEachBlock(layout.head_dim(), [&](int64_t c, int64_t n) {
+      ValueBlock(layout, c / kTileDepth, v + entry * layout.head_dim() + c, n, entry,
+                 codes.Row(entry) + c, group);
+    });
   }
   PackValues(layout, codes, group);
 }
@@ -259,47 +297,46 @@ void LoadGroupValues(const GroupLayout& layout, const uint8_t* group, int count,
 }
 
 void LoadGroupKey(const GroupLayout& layout, const uint8_t* group, int index, float* k) {
-  const uint8_t* scales = group + layout.key_scales();
-  const uint8_t* zeros = group + layout.key_zeros();
-  const int lane = index % kTileLanes;
-  for (int64_t c = 0; c < layout.head_dim(); ++c) {
-    const uint8_t* tile = group + layout.key_tile(index / kTileLanes, c / kTileDepth);
-    const auto depth = static_cast<int>(c % kTileDepth);
-    k[c] = Element(GetCode(tile, layout.bits().key, depth, lane), FromSmallScale(scales[c]),
-                   Zero(zeros, c));
-  }
+  ForEachBlock(layout.head_dim(), [&](int64_t first, int64_t n) {
+    const uint8_t* scales = group + layout.key_scales() + first;
+    const uint8_t* zeros = group + layout.key_zeros() + first;
+    uint8_t codes[kTileDepth];
+    GetLane(group + layout.key_tile(index / kTileLanes, first / kTileDepth), layout.bits().key,
+            index % kTileLanes, codes);
+    for (int64_t c = 0; c < n; ++c) {
+      k[first + c] = Element(codes[c], FromSmallScale(scales[c]), Zero(zeros, c));
+    }
+  });
 }
 
 void LoadGroupValue(const GroupLayout& layout, const uint8_t* group, int index, float* v) {
-  for (int64_t c = 0; c < layout.head_dim(); ++c) {
-    const int64_t block = c / kTileDepth;
+  ForEachBlock(layout.head_dim(), [&](int64_t first, int64_t n) {
+    const int64_t block = first / kTileDepth;
     const int64_t at = block * kGroupEntries + index;
-    const auto in_block = static_cast<int>(c % kTileDepth);
-    const uint8_t* tile = group + layout.value_tile(block, in_block / kTileLanes);
-    v[c] = Element(GetCode(tile, layout.bits().value, index, in_block % kTileLanes),
-                   FromSmallScale(group[layout.value_scales() + at]),
-                   Zero(group + layout.value_zeros(), at));
-  }
+    const float scale = FromSmallScale(group[layout.value_scales() + at]);
+    const int8_t zero = Zero(group + layout.value_zeros(), at);
+    uint8_t codes[kTileDepth];
+    for (int half = 0; half < 2; ++half) {
+      GetDepth(group + layout.value_tile(block, half), layout.bits().value, index,
+               codes + half * kTileLanes);
+    }
+    for (int64_t c = 0; c < n; ++c) v[first + c] = Element(codes[c], scale, zero);
+  });
 }
 
 void PutInGroup(const GroupLayout& layout, int index, const float* k, const float* v,
                 uint32_t present, uint8_t* group) {
-  const int64_t d = layout.head_dim();
-  for (int64_t c = 0; c < d; ++c) WidenChannel(layout, c, k[c], present, group);
-  const KeyGrids grids(layout, group);
-  std::vector<uint8_t> codes(static_cast<size_t>(d));
-  RowCodes(k, grids.inverse.data(), grids.offset.data(), d, Levels(layout.bits().key),
-           codes.data());
-  for (int64_t c = 0; c < d; ++c) {
-    SetCode(codes[c], layout.bits().key, static_cast<int>(c % kTileDepth), index % kTileLanes,
-            group + layout.key_tile(index / kTileLanes, c / kTileDepth));
-  }
-  ValueCodes(layout, v, index, codes.data(), group);
-  for (int64_t c = 0; c < d; ++c) {
-    const auto in_block = static_cast<int>(c % kTileDepth);
-    SetCode(codes[c], layout.bits().value, index, in_block % kTileLanes,
-            group + layout.value_tile(c / kTileDepth, in_block / kTileLanes));
-  }
+  ForEachBlock(layout.head_dim(),
+               [&](int64_t c, int64_t n) { PutKeys(layout, index, c, n, k + c, present, group); });
+  ForEachBlock(layout.head_dim(), [&](int64_t c, int64_t n) {
+    const int64_t block = c / kTileDepth;
+    uint8_t codes[kTileDepth] = {};
+    ValueBlock(layout, block, v + c, n, index, codes, group);
+    for (int half = 0; half < 2; ++half) {
+      SetDepth(codes + half * kTileLanes, layout.bits().value, index,
+               group + layout.value_tile(block, half));
+    }
+  });
 }
 
 void ReplaceGroupKeys(const GroupLayout& layout, const float* k, int count, uint8_t* group) {

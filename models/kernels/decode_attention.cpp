@@ -86,7 +86,7 @@ struct Record {
 class DecodeRun {
  public:
   DecodeRun(std::span<const DecodeItem> items, const PageLayout& layout, float scale,
-            Workspace& workspace);
+            Workspace& workspace, absl::FunctionRef<void(int64_t)> finished);
 
   void Range(int worker, int64_t range);
   int64_t ranges() const { return ranges_; }
@@ -109,6 +109,7 @@ class DecodeRun {
   const PageLayout& layout_;
   const isa::Kernels& kernels_;
   float scale_;
+  absl::FunctionRef<void(int64_t)> finished_;
   int64_t chunks_ = 0;
   int64_t ranges_ = 0;
   int64_t record_floats_ = 0;
@@ -126,8 +127,8 @@ T* Array(Workspace& workspace, size_t slot, int64_t count) {
 }
 
 DecodeRun::DecodeRun(std::span<const DecodeItem> items, const PageLayout& layout, float scale,
-                     Workspace& workspace)
-    : items_(items), layout_(layout), kernels_(isa::Active()), scale_(scale) {
+                     Workspace& workspace, absl::FunctionRef<void(int64_t)> finished)
+    : items_(items), layout_(layout), kernels_(isa::Active()), scale_(scale), finished_(finished) {
   first_chunk_ = Array<int64_t>(workspace, 0, static_cast<int64_t>(items.size()) + 1);
   for (size_t i = 0; i < items.size(); ++i) {
     first_chunk_[i] = chunks_;
@@ -264,6 +265,7 @@ void DecodeRun::Range(int worker, int64_t range) {
     if (shared == 0 ||
         unfinished_[shared].fetch_sub(computed, std::memory_order_acq_rel) == computed) {
       Combine(place.item, record);
+      finished_(place.item);
     }
     place = {place.item + 1, 0};
   }
@@ -272,9 +274,9 @@ void DecodeRun::Range(int worker, int64_t range) {
 }  // namespace
 
 void DecodeAttention(std::span<const DecodeItem> items, const PageLayout& layout, float scale,
-                     Workspace& workspace) {
+                     Workspace& workspace, absl::FunctionRef<void(int64_t item)> finished) {
   if (items.empty()) return;
-  DecodeRun run(items, layout, scale, workspace);
+  DecodeRun run(items, layout, scale, workspace, finished);
   ParallelTasks(run.ranges(), [&](int worker, int64_t range) { run.Range(worker, range); });
 }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 
+#include "absl/functional/function_ref.h"
 #include "cache/precision/packed_group.h"
 #include "models/kernels/kv_type.h"
 #include "models/kernels/workspace.h"
@@ -57,8 +58,12 @@ int64_t DecodeSlots(const DecodeItem& item);
 // threads as well as many short ones. Deterministic: an item's result does not depend on the other
 // items, on the number of threads or on where its pages lie. On CPUs with bf16 dot products the
 // queries, too, are rounded to bf16 where the keys are.
-void DecodeAttention(std::span<const DecodeItem> items, const PageLayout& layout, float scale,
-                     Workspace& workspace);
+//
+// `finished`: called with the number of an item as soon as nothing will be read of it any more, by
+// the thread that had it last, whose caches still hold some of it; for several items at a time.
+void DecodeAttention(
+    std::span<const DecodeItem> items, const PageLayout& layout, float scale, Workspace& workspace,
+    absl::FunctionRef<void(int64_t item)> finished = [](int64_t) {});
 
 // The most bytes of `workspace` that up to so many items of up to so many slots use. More may be
 // asked for, which is never touched.

@@ -74,45 +74,54 @@ void DecodeBatch::Layer(int32_t layer, std::span<DecodeRow> rows) {
   Attend(layer, projected, rows);
   language_.AfterAttention(layer, buffers_.attention.data(), n, buffers_.adapter.data(),
                            buffers_.hidden.data());
-  for (DecodeRow& row : rows) {
-    if (row.status.ok()) row.evicted += CacheOf(row).EvictLayer(layer);
-  }
 }
 
 void DecodeBatch::Attend(int32_t layer, const LanguageModel::Projected& projected,
                          std::span<DecodeRow> rows) {
-  const LanguageConfig& config = language_.config();
-  const int64_t group = config.heads / config.kv_heads;
-  const int64_t head_stride = group * config.head_dim;
-  const int64_t q_width = int64_t{config.heads} * config.head_dim;
   for (const EntryType type : {EntryType::kF32, EntryType::kBf16, EntryType::kInt8}) {
     items_.clear();
+    places_.clear();
     PageLayout layout{};
     for (size_t i = 0; i < rows.size(); ++i) {
       SessionCache& cache = CacheOf(rows[i]);
       if (!rows[i].status.ok() || cache.layout().type() != type) continue;
-      layout = {.head_dim = config.head_dim,
+      layout = {.head_dim = language_.config().head_dim,
                 .type = KvTypeOf(type),
                 .k_offset = cache.layout().k_offset(),
                 .v_offset = cache.layout().v_offset()};
-      for (int32_t head = 0; head < config.kv_heads; ++head) {
-        const auto row = static_cast<int64_t>(i);
-        const HeadCache& held = std::as_const(cache).Head(layer, head);
-        items_.push_back(
-            {.head = {.pages = cache.PagePointers(layer, head),
-                      .entries = held.rows(),
-                      .entries_per_page = cache.layout().entries_per_page()},
-             .q = projected.q + row * projected.stride + head * head_stride,
-             .group = group,
-             .out = buffers_.attention.data() + row * q_width + head * head_stride,
-             .score_sums = cache.policy().needs_scores() ? cache.LiveScores(layer, head) : nullptr,
-             .bias = held.live_bias(),
-             .packed = {PackedOf(held, 0), PackedOf(held, 1)}});
-      }
+      AddItems(layer, projected, i, cache);
+      cache.BeginEviction(layer);
     }
-    if (!items_.empty()) {
-      DecodeAttention(items_, layout, language_.config().attention_scale(), buffers_.workspace);
-    }
+    if (items_.empty()) continue;
+    DecodeAttention(items_, layout, language_.config().attention_scale(), buffers_.workspace,
+                    [&](int64_t item) {
+                      Place& place = places_[item];
+                      place.evicted = CacheOf(rows[place.row]).EvictHead(layer, place.head);
+                    });
+    for (const Place& place : places_) rows[place.row].evicted += place.evicted;
+  }
+}
+
+void DecodeBatch::AddItems(int32_t layer, const LanguageModel::Projected& projected, size_t row,
+                           SessionCache& cache) {
+  const LanguageConfig& config = language_.config();
+  const int64_t group = config.heads / config.kv_heads;
+  const int64_t head_stride = group * config.head_dim;
+  const auto at = static_cast<int64_t>(row);
+  float* out = buffers_.attention.data() + at * config.heads * config.head_dim;
+  for (int32_t head = 0; head < config.kv_heads; ++head) {
+    const HeadCache& held = std::as_const(cache).Head(layer, head);
+    items_.push_back(
+        {.head = {.pages = cache.PagePointers(layer, head),
+                  .entries = held.rows(),
+                  .entries_per_page = cache.layout().entries_per_page()},
+         .q = projected.q + at * projected.stride + head * head_stride,
+         .group = group,
+         .out = out + head * head_stride,
+         .score_sums = cache.policy().needs_scores() ? cache.LiveScores(layer, head) : nullptr,
+         .bias = held.live_bias(),
+         .packed = {PackedOf(held, 0), PackedOf(held, 1)}});
+    places_.push_back({.row = row, .head = head, .evicted = 0});
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <random>
 
 #include "cache/anchors.h"
 #include "cache/policies/policy.h"
@@ -233,6 +234,45 @@ TEST(PolicyTest, VictimsAreWhatOneAfterAnotherWouldBe) {
       const int32_t next = PolicyOf(name)->Victim(rest);
       EXPECT_TRUE(std::ranges::count(victims, next) == 1) << name << ", " << count;
       std::erase(left, next);
+    }
+  }
+}
+
+// The same as asking for one at a time, which is done another way.
+TEST(ConcertinaTest, ManyVictimsAtOnceAreTheSame) {
+  std::mt19937 random(7);
+  std::uniform_int_distribution<int> score(0, 50);  // with ties
+  for (const int32_t entries : {35, 64, 200, 1000}) {
+    for (const bool packed : {true, false}) {
+      std::vector<float> scores;
+      std::vector<uint32_t> births;
+      std::vector<int32_t> left;
+      for (int32_t i = 0; i < entries; ++i) {
+        scores.push_back(static_cast<float>(score(random)));
+        if (packed) births.push_back(static_cast<uint32_t>(3 * i));
+        left.push_back(i);
+      }
+      struct NoReader final : EntryReader {
+        uint32_t Birth(int32_t) const override { return 0; }
+        void LoadKey(int32_t, float*) const override {}
+      } reader;
+      const auto view = [&] {
+        return DecodeView{.scores = scores,
+                          .cap = static_cast<int32_t>(scores.size()) - 1,
+                          .entries = &reader,
+                          .births = births};
+      };
+      const std::vector<int32_t> victims = PolicyOf("concertina")->Victims(view(), 32);
+      std::vector<int32_t> one_by_one;
+      for (int32_t i = 0; i < 32; ++i) {
+        const int32_t victim = PolicyOf("concertina")->Victim(view());
+        one_by_one.push_back(left[victim]);
+        left.erase(left.begin() + victim);
+        scores.erase(scores.begin() + victim);
+        if (packed) births.erase(births.begin() + victim);
+      }
+      std::ranges::sort(one_by_one);
+      EXPECT_EQ(victims, one_by_one) << entries << (packed ? " packed" : "");
     }
   }
 }

@@ -111,7 +111,7 @@ TEST_F(PackingTest, TheNewestGeneratedTokensAreExact) {
     ASSERT_LE(cache->payload_bytes(), RowPayload(*cache) / 5);
     ForEachHead([&](int layer, int head) {
       const HeadContents held = Contents(*cache, layer, head);
-      for (size_t back = 1; back <= static_cast<size_t>(std::min(token, 5)); ++back) {
+      for (size_t back = 1; back <= static_cast<size_t>(std::min(token, 3)); ++back) {
         const size_t at = held.births.size() - back;
         ASSERT_EQ(held.births[at], cache->seen() - static_cast<int64_t>(back));
         for (int64_t d = 0; d < kShape.head_dim; ++d) {

@@ -239,8 +239,7 @@ TEST_F(StoredTest, HolesAreFilledWhereTheKernelReads) {
     store_.Remove(slot);
     EXPECT_EQ(store_.holes(GroupOrigin::kFold), 1);
     EXPECT_EQ(store_.Hole(GroupOrigin::kFold), slot);
-    store_.Put(slot, entries.k.data(), entries.v.data(), {.birth = 999, .score = 5, .mass = 1},
-               *pool_);
+    store_.Put(slot, entries.k.data(), entries.v.data(), {.birth = 999, .score = 5, .mass = 1});
     EXPECT_EQ(store_.Hole(GroupOrigin::kFold), -1);
     EXPECT_EQ(store_.Meta(slot).birth, 999U);
     std::vector<float> there(kDim);
