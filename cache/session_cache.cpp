@@ -33,7 +33,7 @@ SessionCache::SessionCache(PagePool* pool, CacheShape shape, EntryType type,
   CONCERTINA_CHECK(rules_.none() || follows_turn_rules(),
                    "a policy is given turn rules that it does not follow");
   CONCERTINA_CHECK(images.share == 0 || (follows_turn_rules() && !policy_->keeps_everything() &&
-                                         turn_fold == TurnFold::kRefold),
+                                         !packs() && turn_fold == TurnFold::kRefold),
                    "pictures are given a budget that nothing holds them to");
   CONCERTINA_CHECK(!images.merge || (images.share > 0 && rotate_ && !policy_->merges()),
                    "pictures' entries cannot be merged here");
@@ -146,8 +146,9 @@ LayerSplit SessionCache::layer_split() const {
 }
 
 int64_t SessionCache::EntriesAffordable(const Budget& budget, int64_t seen) const {
-  return policy_->keeps_everything() ? std::numeric_limits<int64_t>::max()
-                                     : concertina::EntriesAffordable(budget, seen, layout_, shape_);
+  if (policy_->keeps_everything()) return std::numeric_limits<int64_t>::max();
+  return packs() ? packing_->EntriesAffordable(budget, seen)
+                 : concertina::EntriesAffordable(budget, seen, layout_, shape_);
 }
 
 EffectiveBudget SessionCache::Resolve(int64_t seen, std::span<const int32_t> holds) const {

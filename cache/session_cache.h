@@ -108,8 +108,7 @@ class SessionCache final : public ConversationCache {
   bool repeats_prompts() const override { return policy_->repeats_prompts(); }
   // Entries are packed to a few bits: folding wants LayerPrompt::query_moments.
   bool packs() const { return packing_ != nullptr; }
-  // Packed entries know neither pins nor turns.
-  bool follows_turn_rules() const override { return policy_->follows_turn_rules() && !packs(); }
+  bool follows_turn_rules() const override { return policy_->follows_turn_rules(); }
   int64_t EntriesAffordable(const Budget& budget, int64_t seen) const override;
   // Turns, pins and pictures so far.
   const TurnRules& turn_rules() const { return rules_; }
@@ -270,7 +269,7 @@ class SessionCache final : public ConversationCache {
   // Its scores are in scratch_[head].
   DecodeView HeadView(int layer, int head, int32_t cap, const EntryReader& entries);
   int32_t VictimOf(int layer, int head);
-  // `may_go`: as DecodeView has it.
+  // `may_go`: as DecodeView has it. REQUIRES: one, of any, where there are rules.
   std::vector<int32_t> PackedVictims(int layer, int head, std::span<const int32_t> may_go,
                                      int32_t count);
   std::vector<uint32_t> LiveBirths() const;

@@ -124,6 +124,7 @@ std::vector<int32_t> SessionCache::PackedVictims(int layer, int head,
   const std::vector<uint32_t> births = cache.BirthsInBirthOrder();
   DecodeView view = HeadView(layer, head, cache.entries() - 1, entries);
   view.births = births;
+  if (!rules_.none()) return {policy_->Victim(view, rules_)};
   view.may_go = may_go;
   return policy_->Victims(view, count);
 }

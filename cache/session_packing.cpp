@@ -107,10 +107,11 @@ HeadPlan SessionCache::PackedShare(int layer) const {
   const auto fits = [&] {
     return packing_->LayerBytes(plan, static_cast<size_t>(layer), seen_ + prefill_tokens_) <= left;
   };
-  while (!fits() && given.low + given.high > 0) {
+  const int32_t floor = step_rules().floor();
+  while (!fits() && given.low + given.high > 0 && given.room() - kGroupEntries >= floor) {
     given.low > 0 ? --given.low : --given.high;
   }
-  while (!fits() && given.rows > kFloorRows) {
+  while (!fits() && given.rows > kFloorRows && given.room() > floor) {
     --given.rows;
   }
   return given;
@@ -127,10 +128,11 @@ absl::Status SessionCache::StorePacked(int layer, const LayerPrompt& prompt, con
   const PrecisionPlan& plan = packing_->plan();
   const int64_t high = int64_t{share.high} * kGroupEntries;
   const std::array<int64_t, 2> counts = {share.rows, share.rows + high};
+  // Pins and turns have a say in what is kept, not in how well.
   std::array<Selection, 2> best;
   run(2, [&](int64_t i) {
     const auto most = static_cast<int32_t>(std::min<int64_t>(counts[i], view.entries));
-    best[i] = policy_->Select(view, most, next_rules_);
+    best[i] = policy_->Select(view, most);
   });
   const auto& [best_rows, best_high] = best;
 
@@ -192,7 +194,8 @@ absl::Status SessionCache::StoreHead(int layer, int head, const LayerPrompt& pro
 //
 // With groups to spare, the least of what the last fold packed makes room for the newest tokens:
 // a group of it at a time, so that these stay exact for a while and then have groups of their own.
-// With few groups, every token takes the place of one entry.
+// With few groups, or where pins or turns say what may go, every token takes the place of one
+// entry.
 int64_t SessionCache::ShrinkHead(int layer, int head) {
   HeadCache* cache = &Head(layer, head);
   const int64_t limit = packing_->HeadLimit(layer, seen_ + 1);
@@ -203,7 +206,7 @@ int64_t SessionCache::ShrinkHead(int layer, int head) {
   };
   int64_t evicted = 0;
   while (cost() > limit && cache->entries() > kFloorRows) {
-    const bool plenty = groups.groups() >= kPlentyOfGroups;
+    const bool plenty = groups.groups() >= kPlentyOfGroups && rules_.none();
     if (!plenty || groups.EmptiestOfLastKind() < 0) cache->SettleGroups();
     const GroupOrigin open = plenty ? GroupOrigin::kDecode : GroupOrigin::kFold;
     const int64_t moved = plenty ? std::clamp<int64_t>(affordable, 1, kMovedAtOnce) : 1;
@@ -219,6 +222,8 @@ int64_t SessionCache::ShrinkHead(int layer, int head) {
       continue;
     } else if (groups.holes(GroupOrigin::kFold) >= kGroupEntries) {
       cache->GiveGroupUp(&account_);
+    } else if (cache->entries() <= rules_.floor()) {
+      break;
     } else {
       // With plenty nothing but holes changes until they are a group's worth.
       const std::vector<int32_t> may_go =

@@ -220,7 +220,7 @@ std::vector<float> SessionCache::FadingAt(int64_t seen) const {
 absl::Status SessionCache::MakeWayForPins() {
   intact_ = false;
   for (int layer = 1; layer < shape_.layers; ++layer) {
-    if (EntriesPerHead(layer) <= step_.shares[layer]) {
+    if (!packs() && EntriesPerHead(layer) <= step_.shares[layer]) {
       continue;
     }
     if (absl::Status made = MakeRoom(layer, 0); !made.ok()) {
@@ -229,7 +229,7 @@ absl::Status SessionCache::MakeWayForPins() {
     SetCaps(layer, step_.shares[layer]);
     for (int head = 0; head < shape_.kv_heads; ++head) {
       Head(layer, head).BeginLive();
-      EvictToCap(layer, head);
+      EvictHead(layer, head);
       Head(layer, head).EndLive(policy_->needs_scores(), *account_.pool());
     }
   }

@@ -79,6 +79,15 @@ PrecisionPlan Packing::PlanFor(const Budget& budget, int64_t seen, const LayerSp
   return best;
 }
 
+int64_t Packing::EntriesAffordable(const Budget& budget, int64_t seen) const {
+  const std::vector<int32_t> holds(static_cast<size_t>(shape_.layers), static_cast<int32_t>(seen));
+  int64_t least = seen;
+  for (const HeadPlan& head : PlanFor(budget, seen, LayerSplit(1.0), holds).layers) {
+    least = std::min(least, head.room());
+  }
+  return least;
+}
+
 EffectiveBudget Packing::Effective(const PrecisionPlan& plan, const Budget& budget, int64_t seen,
                                    std::span<const int32_t> holds) const {
   EffectiveBudget effective;

@@ -31,6 +31,9 @@ class Packing {
   // pages of it and of one appended row per KV head fit the cap, but for the floor.
   PrecisionPlan PlanFor(const Budget& budget, int64_t seen, const LayerSplit& split,
                         std::span<const int32_t> holds) const;
+  // Entries that the budget grants to every layer and KV head where all have the same and hold all
+  // of `seen` tokens. Where a floor is no higher, PlanFor() keeps to both.
+  int64_t EntriesAffordable(const Budget& budget, int64_t seen) const;
   // Used bytes of all heads of layer l under the plan, its window included.
   int64_t LayerBytes(const PrecisionPlan& plan, size_t l, int64_t seen) const;
   // What `plan`, made for these arguments, comes to.

@@ -13,12 +13,14 @@ int64_t Sum(std::span<const int32_t> values) {
   return std::accumulate(values.begin(), values.end(), int64_t{0});
 }
 
+int32_t GroupsFor(int32_t entries) {
+  return (std::max(0, entries - kFloorRows) + kGroupEntries - 1) / kGroupEntries;
+}
+
 // Groups that hold what the floor's rows do not.
 std::vector<int32_t> GroupsToHold(std::span<const int32_t> holds) {
   std::vector<int32_t> groups;
-  for (const int32_t held : holds) {
-    groups.push_back((std::max(0, held - kFloorRows) + kGroupEntries - 1) / kGroupEntries);
-  }
+  for (const int32_t held : holds) groups.push_back(GroupsFor(held));
   return groups;
 }
 
@@ -54,9 +56,13 @@ std::vector<int32_t> DeepestFirst(int64_t total, std::span<const int32_t> groups
 
 std::vector<int32_t> Dropping(int64_t total, const LayerSplit& split,
                               std::span<const int32_t> groups) {
+  LayerSplit in_groups = split;
+  in_groups.floor = GroupsFor(split.floor);
   int64_t two_each = 0;
   for (const int32_t count : groups) two_each += std::min(2, count);
-  return total < two_each ? DeepestFirst(total, groups) : LayerShares(total, split, groups);
+  if (total < two_each && in_groups.floor == 0) return DeepestFirst(total, groups);
+  if (total >= two_each) in_groups.floor = std::max(2, in_groups.floor);
+  return LayerShares(total, in_groups, groups);
 }
 
 class Planner {

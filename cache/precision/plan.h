@@ -38,10 +38,10 @@ struct PrecisionPlan {
 
 // Spends `payload_bytes`, meant for one KV head of every layer together, on layers that hold
 // holds[l] entries per head, in rows of row_bytes or groups of head_dim. What it buys never costs
-// more, unless the floor of two rows per layer does. Where entries must go, layers share what is
-// left by `split` (LayerShares), in whole groups; otherwise all layers have the same share of the
-// better kind. Room for entries is at most a group more than a layer holds.
-// REQUIRES: holds[l] >= 0.
+// more, unless the floor of two rows per layer does, or room for split.floor entries. Where entries
+// must go, layers share what is left by `split` (LayerShares), in whole groups; otherwise all
+// layers have the same share of the better kind. Room for entries is at most a group more than a
+// layer holds. REQUIRES: holds[l] >= 0.
 PrecisionPlan PlanPrecision(int64_t payload_bytes, std::span<const int32_t> holds,
                             const GroupKinds& kinds, int64_t row_bytes, const LayerSplit& split);
 

@@ -16,9 +16,6 @@ absl::Status MayPack(const CacheSpec& spec, const Policy& policy, int64_t head_d
   if (policy.merges()) {
     return absl::FailedPreconditionError("packed entries cannot be merged, as this policy does");
   }
-  if (spec.turn_fold != TurnFold::kRefold) {
-    return absl::FailedPreconditionError("packed entries of all turns are folded together");
-  }
   if (policy.splits_heads()) {
     return absl::FailedPreconditionError("packed entries are the same number in every head");
   }

@@ -309,6 +309,99 @@ TEST_P(TurnMatrixTest, HoldsPicturesToTheirBudgets) {
   }
 }
 
+// Packed entries: of a head's births, in every head as many and within what is granted.
+class PackedTurnsTest : public TurnMatrixTest {
+ protected:
+  static constexpr CacheShape kPackedShape{.layers = 3, .kv_heads = 2, .head_dim = 64};
+
+  static std::vector<Budget> PackedBudgets() {
+    const int64_t heads = int64_t{kPackedShape.layers} * kPackedShape.kv_heads;
+    return {Budget::Ratio(0.15), Budget::Ratio(0.5), Budget::Tokens(28),
+            Budget::Bytes(heads * 8 * PageBytesFor(kPackedShape))};
+  }
+
+  static void CheckHeads(const SessionCache& cache, const std::vector<uint32_t>& pins) {
+    for (int at = 0; at < kPackedShape.layers * kPackedShape.kv_heads; ++at) {
+      const int layer = at / kPackedShape.kv_heads;
+      const HeadContents held = Contents(cache, layer, at % kPackedShape.kv_heads);
+      ASSERT_EQ(held.births.size(), static_cast<size_t>(cache.EntriesIn(layer, 0)));
+      ASSERT_EQ(held.births.front(), 0U);
+      ASSERT_EQ(held.births.back(), cache.seen() - 1);
+      ASSERT_TRUE(std::ranges::includes(held.births, pins)) << "layer " << layer;
+    }
+    const Budget& budget = cache.budget();
+    if (budget.unit == Budget::Unit::kBytes) {
+      ASSERT_LE(cache.used_bytes(), budget.bytes);
+      return;
+    }
+    const int64_t rows =
+        budget.unit == Budget::Unit::kTokens
+            ? budget.tokens
+            : static_cast<int64_t>(budget.ratio * static_cast<double>(cache.seen()));
+    ASSERT_LE(cache.payload_bytes(), rows * kPackedShape.layers * kPackedShape.kv_heads *
+                                         cache.layout().entry_payload_bytes());
+    ASSERT_GE(cache.EntriesAffordable(budget, cache.seen()), cache.turn_rules().floor());
+  }
+
+  // What a head of the first layer holds of tokens before `end`.
+  static std::vector<uint32_t> Earlier(const SessionCache& cache, int64_t end) {
+    std::vector<uint32_t> births = Contents(cache, 0, 0).births;
+    std::erase_if(births, [end](uint32_t birth) { return birth >= end; });
+    return births;
+  }
+
+  static void HoldPacked(SessionCache& cache) {
+    const Turn turns[] = {
+        {200, {{0, 30}, {150, 15}}}, {300, {}}, {30, {{2, 10}}}, {1, {{0, 1}}}, {120, {{5, 20}}}};
+    std::vector<uint32_t> pins;
+    for (const Turn& turn : turns) {
+      const int64_t seen = cache.seen();
+      for (const TokenSpan& pin : turn.pins) {
+        for (int64_t i = 0; i < pin.count; ++i) {
+          pins.push_back(static_cast<uint32_t>(seen + pin.first + i));
+        }
+      }
+      const std::vector<uint32_t> earlier = Earlier(cache, seen);
+      ASSERT_TRUE(Prefill(cache, turn.tokens, ElementWriter(kSession), nullptr, turn.pins).ok());
+      ASSERT_NO_FATAL_FAILURE(CheckHeads(cache, pins));
+      if (cache.turn_rules().fold() == TurnFold::kIsolate &&
+          cache.budget().unit == Budget::Unit::kRatio) {
+        ASSERT_EQ(Earlier(cache, seen), earlier);
+      }
+      cache.BeginDecode();
+      for (int step = 0; step < 40; ++step) {
+        ASSERT_TRUE(DecodeToken(cache, kSession).ok());
+        if (step % 8 != 0) continue;
+        ASSERT_NO_FATAL_FAILURE(CheckHeads(cache, pins)) << "step " << step;
+      }
+      cache.EndDecode();
+      ASSERT_NO_FATAL_FAILURE(CheckHeads(cache, pins));
+    }
+  }
+};
+
+TEST_P(PackedTurnsTest, KeepPinsAndBudgetThroughFoldsAndSteps) {
+  const auto policy = PolicyOf(GetParam());
+  if (!policy->follows_turn_rules() || policy->keeps_everything() || policy->splits_heads()) {
+    EXPECT_TRUE(policy->name() == "official" || policy->name() == "full" || policy->splits_heads());
+    return;
+  }
+  if (policy->merges()) return;  // and so has no packed entries
+  const auto pool = MakePool(200000, kPackedShape);
+  for (const Budget& budget : PackedBudgets()) {
+    for (const auto fold : {TurnFold::kRefold, TurnFold::kIsolate, TurnFold::kFair}) {
+      SessionCache cache(pool.get(), kPackedShape, EntryType::kPacked, policy, budget,
+                         OnContextEnd::kRefuse, fold);
+      ASSERT_NO_FATAL_FAILURE(HoldPacked(cache))
+          << "unit " << static_cast<int>(budget.unit) << ", fold " << static_cast<int>(fold);
+    }
+  }
+  ASSERT_EQ(pool->used_bytes(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(AllPolicies, PackedTurnsTest, ::testing::ValuesIn(PoliciesToTest()),
+                         [](const auto& param) { return testing::TestName(param.param); });
+
 INSTANTIATE_TEST_SUITE_P(AllPolicies, TurnMatrixTest, ::testing::ValuesIn(PoliciesToTest()),
                          [](const auto& param) { return testing::TestName(param.param); });
 

@@ -45,9 +45,7 @@ absl::Status CheckMayPin(const EngineState& state, const EngineSession& session,
   if (!state.runner->traits().turn_rules) {
     return FieldError(field, reason::kNotOnDevice, "nothing is pinned on the device");
   }
-  return FieldError(field, session.entry_type == EntryType::kPacked
-                               ? "packed entries cannot be pinned"
-                               : absl::StrCat("policy ", session.policy, " pins nothing"));
+  return FieldError(field, absl::StrCat("policy ", session.policy, " pins nothing"));
 }
 
 absl::Status CheckPins(const EngineSession& session, const Task* task, const Budget& budget,
