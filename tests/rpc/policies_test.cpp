@@ -131,6 +131,50 @@ TEST_F(PoliciesTest, OptionsThatWouldNotActAreRefused) {
   EXPECT_EQ(FieldRefused(rebase), "policy.on_context_end");
 }
 
+// With packed entries as with others: what is pinned or kept by turns changes what is known, and a
+// budget below the pins is refused.
+TEST_F(PoliciesTest, PinsAndTurnsActUnderEveryEntryType) {
+  StartServer();
+  for (const auto type : {v1::ENTRY_TYPE_BF16, v1::ENTRY_TYPE_PACKED}) {
+    std::set<std::vector<float>> different;
+    for (const bool pin : {false, true}) {
+      for (const auto fold : {v1::TURN_FOLD_REFOLD, v1::TURN_FOLD_ISOLATE, v1::TURN_FOLD_FAIR}) {
+        v1::OpenSessionRequest open = OpenWith("concertina", 1);
+        open.mutable_budget()->set_tokens(26);
+        open.mutable_policy()->set_entry_type(type);
+        open.mutable_policy()->set_turn_fold(fold);
+        const std::string id = OpenOrDie(stub(), open);
+        EXPECT_EQ(SessionOrDie(id).policy().turn_fold(), fold);
+        std::vector<float> logprobs;
+        for (const char* text :
+             {"The gate opens at seven.", "Tell me of the red car and the trees.",
+              "And of the green one, and of its price in 2024?"}) {
+          v1::GenerateRequest request = TextTurn(id, text, 20);
+          request.mutable_parts(0)->set_pin(pin && logprobs.empty());
+          request.set_logprobs(true);
+          request.set_ignore_eos(true);
+          const Turn turn = RunTurn(stub(), request);
+          ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
+          for (const auto& event : turn.events) {
+            logprobs.insert(logprobs.end(), event.delta().logprobs().begin(),
+                            event.delta().logprobs().end());
+          }
+        }
+        EXPECT_TRUE(different.insert(logprobs).second) << type << ", " << pin << ", " << fold;
+        grpc::ClientContext context;
+        v1::UpdateSessionRequest smaller;
+        smaller.set_session_id(id);
+        smaller.mutable_budget()->set_tokens(3);
+        smaller.mutable_update_mask()->add_paths("budget");
+        v1::UpdateSessionResponse response;
+        const grpc::Status status = stub().UpdateSession(&context, smaller, &response);
+        EXPECT_EQ(DetailsOf(status).reason, pin ? "PINS_EXCEED_BUDGET" : "")
+            << status.error_message();
+      }
+    }
+  }
+}
+
 TEST_F(PoliciesTest, PromptsAreReadTwiceAtOnceOrWhenIdle) {
   StartServer();
   for (const bool when_idle : {false, true}) {
