@@ -79,7 +79,7 @@ PackedHead PackedOf(const HeadCache& head, int tier) {
   const GroupStore::Packed packed = head.groups().packed(tier);
   return {.layout = packed.layout,
           .groups = packed.groups,
-          .members = packed.members,
+          .present = packed.present,
           .count = packed.count};
 }
 

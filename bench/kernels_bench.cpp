@@ -141,7 +141,7 @@ void BenchDecodePacked(int64_t sessions, int64_t rows) {
   std::vector<uint8_t> memory(static_cast<size_t>(items * payload), 0x5a);
   std::vector<std::vector<const uint8_t*>> groups;
   const uint8_t* next_group = memory.data();
-  const std::vector<int32_t> members(static_cast<size_t>(counts[0] + counts[1]), kGroupEntries);
+  const std::vector<uint32_t> present(static_cast<size_t>(counts[0] + counts[1]), ~0U);
   const std::vector<float> q = Noise(kGroup * kDim);
   std::vector<float> out(static_cast<size_t>(items * kGroup * kDim));
   std::vector<DecodeItem> all;
@@ -153,7 +153,7 @@ void BenchDecodePacked(int64_t sessions, int64_t rows) {
         groups.back().push_back(next_group);
         next_group += layouts[kind].bytes();
       }
-      item.packed[kind] = {&layouts[kind], groups.back().data(), members.data(), counts[kind]};
+      item.packed[kind] = {&layouts[kind], groups.back().data(), present.data(), counts[kind]};
     }
     all.push_back(item);
   }

@@ -143,7 +143,6 @@ void HeadCache::BeginLive(bool weigh_mass) {
     scores_[slot] = UnpackScore(Meta(slot).score);
   }
   groups_.BeginLive();
-  HideHoles();
   if (weigh_mass) WeighMass();
   live_ = true;
 }
@@ -221,7 +220,6 @@ void HeadCache::RemoveInBirthOrder(int32_t index, PageAccount* account) {
   }
   groups_.Remove(slot);
   scores_[slot] = 0.0F;
-  bias_[slot] = kHidden;
 }
 
 // The slot is no longer in the order.

@@ -112,8 +112,8 @@ class HeadCache {
   void RotateGroups(const GroupKinds& kinds, const std::function<int64_t(uint32_t)>& delta,
                     const std::function<void(float*, int64_t)>& rotate);
 
-  // While decoding. By slot, what attention is to add to scores so that holes get none and merged
-  // entries what they stand for; null where there is neither.
+  // While decoding. By slot, what attention is to add to scores so that merged entries get what
+  // they stand for; null where there are none.
   const float* live_bias() const { return bias_.empty() ? nullptr : bias_.data(); }
   // Rows that may go to a group, so many at most: of all but the first and the newest entry and the
   // `exact` newest others those of the lowest S, the lowest first. By birth order.
@@ -147,13 +147,10 @@ class HeadCache {
   void ReleaseSurplus(PageAccount* account);
   // Live: group slots came or went before the rows.
   void ShiftRows(int32_t first_row_before);
-  void HideHoles();
   void WeighMass();
   // Entries of a group that was given up, to holes; places: in birth order, -1 for none.
   void PutBack(const GroupImage& gone, std::span<const int32_t> places,
                std::span<const float> scores);
-
-  static constexpr float kHidden = -1e30F;  // of a score: no attention at all
 
   const EntryLayout* layout_;
   int32_t rows_ = 0;

@@ -55,14 +55,6 @@ void HeadCache::RotateGroups(const GroupKinds& kinds, const std::function<int64_
   }
 }
 
-void HeadCache::HideHoles() {
-  bias_.clear();
-  if (groups_.groups() == 0) return;
-  bias_.assign(scores_.size(), 0.0F);
-  std::fill_n(bias_.begin(), first_row(), kHidden);
-  groups_.ForEachEntry([this](int32_t slot, GroupOrigin) { bias_[slot] = 0.0F; });
-}
-
 void HeadCache::ShiftRows(int32_t first_row_before) {
   const int32_t by = first_row() - first_row_before;
   for (int32_t& slot : order_) slot += slot >= first_row_before ? by : 0;
@@ -72,7 +64,6 @@ void HeadCache::ShiftRows(int32_t first_row_before) {
   } else {
     scores_.erase(begin + first_row(), begin + first_row_before);
   }
-  HideHoles();
 }
 
 std::vector<int32_t> HeadCache::SpareRows(int64_t exact, int64_t most) const {
@@ -112,7 +103,6 @@ void HeadCache::MoveToHole(int32_t index, GroupOrigin origin, PageAccount* accou
   LoadValue(row, v.data());
   groups_.Put(hole, k.data(), v.data(), Meta(row));
   scores_[hole] = scores_[row];
-  bias_[hole] = 0.0F;
   order_[index] = hole;
   RemoveRow(row, account);
 }
@@ -202,7 +192,6 @@ void HeadCache::PutBack(const GroupImage& gone, std::span<const int32_t> places,
                 {.birth = gone.births[i], .score = gone.scores[i], .mass = 1});
     order_[places[i]] = hole;
     scores_[hole] = scores[i];
-    bias_[hole] = 0.0F;
   }
 }
 

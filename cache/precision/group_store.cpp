@@ -117,6 +117,11 @@ int32_t GroupStore::EmptiestOfLastKind() const {
   return emptiest;
 }
 
+void GroupStore::SetPresent(int32_t group, uint32_t present) {
+  refs_[group].present = present;
+  if (live_) present_[group] = present;
+}
+
 void GroupStore::CountHoles() {
   std::ranges::fill(holes_, 0);
   for (const Ref& ref : refs_) HolesOf(ref) += kGroupEntries - std::popcount(ref.present);
@@ -153,7 +158,7 @@ void GroupStore::Put(int32_t slot, const float* k, const float* v, EntryMeta met
   const int64_t width = long_births_ ? 4 : 2;
   Write(births + IndexOf(slot) * width, width, &meta.birth);
   Write(births + kGroupEntries * width + IndexOf(slot) * int64_t{2}, 2, &meta.score);
-  ref.present |= 1U << IndexOf(slot);
+  SetPresent(GroupOf(slot), ref.present | 1U << IndexOf(slot));
   --HolesOf(ref);
   ++entries_;
 }
@@ -161,7 +166,7 @@ void GroupStore::Put(int32_t slot, const float* k, const float* v, EntryMeta met
 void GroupStore::Remove(int32_t slot) {
   CONCERTINA_CHECK(Has(slot), "no entry in this slot");
   Ref& ref = refs_[GroupOf(slot)];
-  ref.present &= ~(1U << IndexOf(slot));
+  SetPresent(GroupOf(slot), ref.present & ~(1U << IndexOf(slot)));
   ++HolesOf(ref);
   --entries_;
 }
@@ -370,7 +375,7 @@ GroupStore::Packed GroupStore::packed(int tier) const {
   CONCERTINA_CHECK(live_, "groups are read outside of decode");
   return {.layout = &LayoutOf(refs_[first]),
           .groups = addresses_.data() + first,
-          .members = members_.data(),
+          .present = present_.data() + first,
           .count = end - first};
 }
 
@@ -383,16 +388,17 @@ void GroupStore::EndLive() {
   live_ = false;
   std::vector<const uint8_t*>().swap(addresses_);
   std::vector<std::vector<uint8_t>>().swap(copies_);
-  std::vector<int32_t>().swap(members_);
+  std::vector<uint32_t>().swap(present_);
 }
 
 void GroupStore::Refresh(int32_t first) {
   if (!live_) return;
   addresses_.resize(refs_.size());
-  members_.resize(refs_.size(), kGroupEntries);
+  present_.resize(refs_.size());
   copies_.resize(refs_.size());
   for (auto i = static_cast<size_t>(first); i < refs_.size(); ++i) {
     addresses_[i] = Codes(refs_[i], &copies_[i]);
+    present_[i] = refs_[i].present;
   }
 }
 

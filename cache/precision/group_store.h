@@ -112,7 +112,7 @@ class GroupStore {
   struct Packed {
     const GroupLayout* layout = nullptr;
     const uint8_t* const* groups = nullptr;
-    const int32_t* members = nullptr;  // kGroupEntries of each: a bias hides holes
+    const uint32_t* present = nullptr;  // of each group, bit i: entry i is there
     int32_t count = 0;
   };
   Packed packed(int tier) const;
@@ -143,6 +143,7 @@ class GroupStore {
   void AddPages(std::span<const PageId> pages, const PagePool& pool);
   int32_t& HolesOf(const Ref& ref) { return holes_[static_cast<size_t>(ref.origin)]; }
   void CountHoles();
+  void SetPresent(int32_t group, uint32_t present);
   // Live: learns where groups from `first` on lie.
   void Refresh(int32_t first = 0);
 
@@ -159,7 +160,7 @@ class GroupStore {
 
   bool live_ = false;
   std::vector<const uint8_t*> addresses_;     // live: by group
-  std::vector<int32_t> members_;              // live: by group
+  std::vector<uint32_t> present_;             // live: by group
   std::vector<std::vector<uint8_t>> copies_;  // live: of groups in pages apart
 };
 

@@ -39,6 +39,11 @@ int64_t ChunksOf(const DecodeItem& item) {
   return chunks;
 }
 
+// What combining an item's chunks and evicting from it take, in chunks.
+int64_t FinishChunks(const DecodeItem& item) {
+  return item.packed[0].count + item.packed[1].count > 0 ? 3 : 1;
+}
+
 int64_t SlotsOf(const PackedHead& packed) { return RoundUp(packed.count * kGroupEntries, kChunk); }
 
 // A chunk of an item: among those of a kind of groups, or of its pages, which begin at a slot.
@@ -97,8 +102,11 @@ class DecodeRun {
     int64_t chunk;
   };
 
-  int64_t RangeBegin(int64_t range) const { return chunks_ * range / ranges_; }
-  int64_t RangeOf(int64_t chunk) const { return ((chunk + 1) * ranges_ - 1) / chunks_; }
+  void CutRanges();
+  int64_t RangeBegin(int64_t range) const { return range_begin_[range]; }
+  int64_t RangeOf(int64_t chunk) const {
+    return std::upper_bound(range_begin_, range_begin_ + ranges_, chunk) - range_begin_ - 1;
+  }
   Place PlaceOf(int64_t chunk) const;
   isa::DecodePages PagesOf(Place place) const;
   isa::DecodeChunk ChunkAt(Place place, float* record) const;
@@ -114,6 +122,7 @@ class DecodeRun {
   int64_t ranges_ = 0;
   int64_t record_floats_ = 0;
   int64_t* first_chunk_;              // [items + 1], among the chunks of all items
+  int64_t* range_begin_;              // [ranges + 1], likewise
   float* own_records_;                // [threads]
   float* shared_records_;             // [ranges]; see SharedBy
   std::atomic<int64_t>* unfinished_;  // [ranges], likewise: chunks not yet computed
@@ -140,6 +149,8 @@ DecodeRun::DecodeRun(std::span<const DecodeItem> items, const PageLayout& layout
   ranges_ =
       threads * std::clamp<int64_t>(chunks_ / (threads * kRangeChunksMin), 1, kRangesPerThreadMax);
   ranges_ = std::min(ranges_, chunks_);
+  range_begin_ = Array<int64_t>(workspace, 4, ranges_ + 1);
+  CutRanges();
   own_records_ = workspace.Floats(1, threads * record_floats_);
   shared_records_ = workspace.Floats(2, ranges_ * record_floats_);
   unfinished_ = Array<std::atomic<int64_t>>(workspace, 3, ranges_);
@@ -147,6 +158,24 @@ DecodeRun::DecodeRun(std::span<const DecodeItem> items, const PageLayout& layout
     new (&unfinished_[range])
         std::atomic<int64_t>(ChunksOf(items[PlaceOf(RangeBegin(range)).item]));
   }
+}
+
+// Ranges of as much work each, none of them empty.
+void DecodeRun::CutRanges() {
+  int64_t all = chunks_;
+  for (const DecodeItem& item : items_) all += FinishChunks(item);
+  size_t item = 0;
+  int64_t finished = 0;  // of the items before it
+  for (int64_t range = 0; range < ranges_; ++range) {
+    const int64_t work = all * range / ranges_;
+    while (first_chunk_[item + 1] + finished + FinishChunks(items_[item]) <= work) {
+      finished += FinishChunks(items_[item++]);
+    }
+    const int64_t chunk = std::min(work - finished, first_chunk_[item + 1]);
+    const int64_t least = range == 0 ? 0 : range_begin_[range - 1] + 1;
+    range_begin_[range] = std::clamp(chunk, least, chunks_ - (ranges_ - range));
+  }
+  range_begin_[ranges_] = chunks_;
 }
 
 DecodeRun::Place DecodeRun::PlaceOf(int64_t chunk) const {
@@ -206,11 +235,11 @@ isa::DecodeChunk DecodeRun::ChunkAt(Place place, float* floats) const {
                          .highest = floats + record.highest + place.chunk,
                          .sums = floats + record.sums + place.chunk,
                          .stat_row = record.stat_row,
-                         .members = nullptr,
+                         .present = nullptr,
                          .packed = {}};
   if (part.packed != nullptr) {
     chunk.count = (chunk.pages.end - chunk.pages.first) * kGroupEntries;
-    chunk.members = part.packed->members + part.chunk * kChunkGroups;
+    chunk.present = part.packed->present + part.chunk * kChunkGroups;
     chunk.packed = PackedLayoutOf(*part.packed->layout);
   }
   return chunk;
@@ -292,7 +321,7 @@ int64_t DecodeScratchBytes(int64_t items, int64_t slots, int64_t group, int64_t 
   // Every thread has a record, and every item that two ranges share.
   const int64_t records = Threads() + std::min(items, ranges);
   return records * record.floats * static_cast<int64_t>(sizeof(float)) +
-         (items + 1 + ranges) * static_cast<int64_t>(sizeof(int64_t));
+         (items + 1 + 2 * ranges + 1) * static_cast<int64_t>(sizeof(int64_t));
 }
 
 }  // namespace concertina

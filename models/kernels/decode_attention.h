@@ -28,11 +28,12 @@ struct PageLayout {
   int64_t v_offset = 0;
 };
 
-// More entries of the same head, packed. `members`: of each group, 1 to 32.
+// More entries of the same head, packed. `present`: of each group, bit i for entry i; others get no
+// attention.
 struct PackedHead {
   const GroupLayout* layout = nullptr;
   const uint8_t* const* groups = nullptr;  // addresses of any alignment
-  const int32_t* members = nullptr;
+  const uint32_t* present = nullptr;
   int64_t count = 0;  // groups
 };
 

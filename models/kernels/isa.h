@@ -118,8 +118,8 @@ struct DecodeChunk {
   float* highest;  // [group] at distances of stat_row, as are sums
   float* sums;
   int64_t stat_row;
-  const int32_t* members;  // of each group; null: rows
-  PackedLayout packed;     // of groups
+  const uint32_t* present;  // of each group, a bit for each entry; null: rows
+  PackedLayout packed;      // of groups
 };
 
 // Slots of one DecodeItem in chunks of so many entries, but the last.

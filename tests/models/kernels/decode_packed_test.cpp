@@ -27,16 +27,18 @@ struct Kind {
       uint8_t* group = memory.data() + i * layout.bytes();
       QuantiseGroup(layout, k.data(), v.data(), members.back(), group);
       groups.push_back(group);
+      present.push_back(~0U >> (32 - members.back()));
     }
   }
   PackedHead View() const {
-    return {&layout, groups.data(), members.data(), static_cast<int64_t>(groups.size())};
+    return {&layout, groups.data(), present.data(), static_cast<int64_t>(groups.size())};
   }
 
   GroupLayout layout;
   std::vector<uint8_t> memory;
   std::vector<const uint8_t*> groups;
   std::vector<int32_t> members;
+  std::vector<uint32_t> present;  // the first ones
 };
 
 struct Case {
@@ -157,6 +159,29 @@ TEST_P(DecodePackedTest, MatchesReference) {
         CheckAgainstReference(head, out, sums);
       }
     }
+  }
+}
+
+// Wherever entries are lacking, a chunk of eight groups as a whole among them.
+TEST_P(DecodePackedTest, AbsentEntriesGetNothing) {
+  for (const uint32_t pattern : {0x00000001U, 0x80000000U, 0x0f0ff0f0U, 0U}) {
+    Head head({64, 3, 2, 9, 3}, 21);
+    std::vector<float> out;
+    std::vector<float> sums;
+    for (size_t i = 0; i < 8; ++i) head.low.present[i] = pattern;
+    head.low.present[8] = 0x12345678U;
+    const DecodeItem item = head.Item(&out, &sums);
+    sums.assign(sums.size(), 0.0f);
+    Workspace workspace;
+    DecodeAttention({&item, 1}, head.Layout(), kScale, workspace);
+    const size_t first = 64;
+    double total = 0;
+    for (size_t i = 0; i < 9 * 32; ++i) {
+      const bool there = (head.low.present[i / 32] >> i % 32 & 1U) != 0;
+      EXPECT_EQ(sums[first + i] > 0, there) << i;
+    }
+    for (const float sum : sums) total += sum;
+    EXPECT_NEAR(total, 1.0, 1e-5);
   }
 }
 
