@@ -15,7 +15,6 @@
 #include <cstdlib>
 #include <memory>
 #include <numeric>
-#include <utility>
 #include <vector>
 
 #include "cache/session_cache.h"
@@ -23,6 +22,7 @@
 #include "models/kernels/isa.h"
 #include "models/kernels/parallel.h"
 #include "models/kernels/workspace.h"
+#include "server/engine/decode_items.h"
 
 namespace concertina {
 namespace {
@@ -55,12 +55,6 @@ constexpr Case kCases[] = {
     {"concertina", 0.2, 16, 1024, EntryType::kPacked},
 };
 
-KvType KvTypeOf(EntryType type) {
-  return type == EntryType::kF32    ? KvType::kF32
-         : type == EntryType::kInt8 ? KvType::kInt8
-                                    : KvType::kBf16;
-}
-
 const char* NameOf(EntryType type) {
   switch (type) {
     case EntryType::kF32:
@@ -73,14 +67,6 @@ const char* NameOf(EntryType type) {
       return "packed";
   }
   std::abort();
-}
-
-PackedHead PackedOf(const HeadCache& head, int tier) {
-  const GroupStore::Packed packed = head.groups().packed(tier);
-  return {.layout = packed.layout,
-          .groups = packed.groups,
-          .present = packed.present,
-          .count = packed.count};
 }
 
 double Now() {
@@ -154,11 +140,7 @@ class Steps {
         if (!caches_[i]->AppendToken(layer, k, k).ok()) std::abort();
       }
       CollectItems(layer);
-      const EntryLayout& layout = caches_[0]->layout();
-      const PageLayout pages = {.head_dim = kShape.head_dim,
-                                .type = KvTypeOf(layout.type()),
-                                .k_offset = layout.k_offset(),
-                                .v_offset = layout.v_offset()};
+      const PageLayout pages = PageLayoutOf(caches_[0]->layout());
       for (const auto& cache : caches_) cache->BeginEviction(layer);
       const double appended = Now();
       DecodeAttention(items_, pages, 0.125f, workspace_, [&](int64_t item) {
@@ -212,17 +194,11 @@ class Steps {
       SessionCache& cache = *caches_[i];
       for (int head = 0; head < kShape.kv_heads; ++head) {
         const int64_t at = (static_cast<int64_t>(i) * kShape.kv_heads + head) * width;
-        const HeadCache& held = std::as_const(cache).Head(layer, head);
-        items_.push_back(
-            {.head = {.pages = cache.PagePointers(layer, head),
-                      .entries = held.rows(),
-                      .entries_per_page = cache.layout().entries_per_page()},
-             .q = q_.data() + at,
-             .group = kGroup,
-             .out = out_.data() + at,
-             .score_sums = cache.policy().needs_scores() ? cache.LiveScores(layer, head) : nullptr,
-             .bias = held.live_bias(),
-             .packed = {PackedOf(held, 0), PackedOf(held, 1)}});
+        DecodeItem item = DecodeItemOf(cache, layer, head);
+        item.q = q_.data() + at;
+        item.group = kGroup;
+        item.out = out_.data() + at;
+        items_.push_back(item);
       }
     }
   }

@@ -268,7 +268,7 @@ void GroupStore::Replace(int32_t group, const GroupImage& image) {
   ref.origin = image.origin;
   WriteImage(ref, image);
   CountHoles();
-  Refresh();
+  Refresh(group);
 }
 
 void GroupStore::WriteImage(const Ref& ref, const GroupImage& image) {

@@ -2,33 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
 
 #include "cache/session_cache.h"
+#include "server/engine/decode_items.h"
 
 namespace concertina {
 namespace {
-
-KvType KvTypeOf(EntryType type) {
-  switch (type) {
-    case EntryType::kF32:
-      return KvType::kF32;
-    case EntryType::kBf16:
-      return KvType::kBf16;
-    case EntryType::kInt8:
-    case EntryType::kPacked:  // not the type of a page
-      break;
-  }
-  return KvType::kInt8;
-}
-
-PackedHead PackedOf(const HeadCache& head, int tier) {
-  const GroupStore::Packed packed = head.groups().packed(tier);
-  return {.layout = packed.layout,
-          .groups = packed.groups,
-          .present = packed.present,
-          .count = packed.count};
-}
 
 SessionCache& CacheOf(const DecodeRow& row) { return static_cast<SessionCache&>(*row.cache); }
 
@@ -85,10 +64,7 @@ void DecodeBatch::Attend(int32_t layer, const LanguageModel::Projected& projecte
     for (size_t i = 0; i < rows.size(); ++i) {
       SessionCache& cache = CacheOf(rows[i]);
       if (!rows[i].status.ok() || cache.layout().type() != type) continue;
-      layout = {.head_dim = language_.config().head_dim,
-                .type = KvTypeOf(type),
-                .k_offset = cache.layout().k_offset(),
-                .v_offset = cache.layout().v_offset()};
+      layout = PageLayoutOf(cache.layout());
       AddItems(layer, projected, i, cache);
       cache.BeginEviction(layer);
     }
@@ -110,17 +86,11 @@ void DecodeBatch::AddItems(int32_t layer, const LanguageModel::Projected& projec
   const auto at = static_cast<int64_t>(row);
   float* out = buffers_.attention.data() + at * config.heads * config.head_dim;
   for (int32_t head = 0; head < config.kv_heads; ++head) {
-    const HeadCache& held = std::as_const(cache).Head(layer, head);
-    items_.push_back(
-        {.head = {.pages = cache.PagePointers(layer, head),
-                  .entries = held.rows(),
-                  .entries_per_page = cache.layout().entries_per_page()},
-         .q = projected.q + at * projected.stride + head * head_stride,
-         .group = group,
-         .out = out + head * head_stride,
-         .score_sums = cache.policy().needs_scores() ? cache.LiveScores(layer, head) : nullptr,
-         .bias = held.live_bias(),
-         .packed = {PackedOf(held, 0), PackedOf(held, 1)}});
+    DecodeItem item = DecodeItemOf(cache, layer, head);
+    item.q = projected.q + at * projected.stride + head * head_stride;
+    item.group = group;
+    item.out = out + head * head_stride;
+    items_.push_back(item);
     places_.push_back({.row = row, .head = head, .evicted = 0});
   }
 }

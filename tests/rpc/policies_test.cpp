@@ -24,6 +24,13 @@ class PoliciesTest : public ServerTest {
     return {model.policies().begin(), model.policies().end()};
   }
 
+  static void AddLogprobs(const Turn& turn, std::vector<float>* logprobs) {
+    for (const auto& event : turn.events) {
+      logprobs->insert(logprobs->end(), event.delta().logprobs().begin(),
+                       event.delta().logprobs().end());
+    }
+  }
+
   // Of every token of two turns; the budget is held after both.
   std::vector<float> Logprobs(const std::string& id, double ratio) {
     std::vector<float> logprobs;
@@ -34,10 +41,7 @@ class PoliciesTest : public ServerTest {
       request.set_ignore_eos(true);
       const Turn turn = RunTurn(stub(), request);
       EXPECT_TRUE(turn.status.ok()) << turn.status.error_message();
-      for (const auto& event : turn.events) {
-        logprobs.insert(logprobs.end(), event.delta().logprobs().begin(),
-                        event.delta().logprobs().end());
-      }
+      AddLogprobs(turn, &logprobs);
       const v1::CacheState cache = SessionOrDie(id).cache();
       const auto kept = static_cast<int64_t>(ratio * static_cast<double>(cache.tokens_seen()));
       EXPECT_EQ(cache.live_entries(), kept * 3 * 4);
@@ -155,10 +159,7 @@ TEST_F(PoliciesTest, PinsAndTurnsActUnderEveryEntryType) {
           request.set_ignore_eos(true);
           const Turn turn = RunTurn(stub(), request);
           ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
-          for (const auto& event : turn.events) {
-            logprobs.insert(logprobs.end(), event.delta().logprobs().begin(),
-                            event.delta().logprobs().end());
-          }
+          AddLogprobs(turn, &logprobs);
         }
         EXPECT_TRUE(different.insert(logprobs).second) << type << ", " << pin << ", " << fold;
         grpc::ClientContext context;
